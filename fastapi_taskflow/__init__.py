@@ -1,0 +1,60 @@
+"""Managed background tasks for FastAPI, whose every line and status is a ``logging`` record."""
+
+from fastapi_taskflow.admin import TaskAdmin
+from fastapi_taskflow.background import ManagedBackgroundTasks
+from fastapi_taskflow.context import TaskContext, get_task_context
+from fastapi_taskflow.errors import (
+    ConfigurationError,
+    LogFileError,
+    ShuttingDownError,
+    StoreError,
+    TaskArgumentError,
+    TaskflowError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+)
+from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
+from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
+from fastapi_taskflow.handlers import ObserverHandler
+from fastapi_taskflow.loggers import (
+    FileLogger,
+    InMemoryLogger,
+    StdoutLogger,
+    TaskObserver,
+    task_log,
+)
+from fastapi_taskflow.loggers.ledger import ObserverStats
+from fastapi_taskflow.manager import TaskManager
+from fastapi_taskflow.store.record import LogEntry, TaskRecord
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigurationError",
+    "FileLogger",
+    "InMemoryLogger",
+    "LifecycleEvent",
+    "LogEntry",
+    "LogEvent",
+    "LogFileError",
+    "ManagedBackgroundTasks",
+    "ObserverHandler",
+    "ObserverStats",
+    "ShuttingDownError",
+    "StdoutLogger",
+    "StoreError",
+    "TaskAdmin",
+    "TaskArgumentError",
+    "TaskContext",
+    "TaskFormatter",
+    "TaskJsonFormatter",
+    "TaskManager",
+    "TaskNotFoundError",
+    "TaskObserver",
+    "TaskRecord",
+    "TaskStatus",
+    "TaskTimeoutError",
+    "TaskflowError",
+    "get_task_context",
+    "task_log",
+]

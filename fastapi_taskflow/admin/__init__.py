@@ -1,0 +1,52 @@
+"""The web face of a manager, mounted on an app."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from fastapi_taskflow.admin.routes import task_routes
+from fastapi_taskflow.background import InstallMiddleware
+from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
+from fastapi_taskflow.manager import TaskManager
+
+
+class TaskAdmin:
+    """Puts a manager on an app: its routes, and its start and stop with the app.
+
+    Works with ``FastAPI(lifespan=...)`` and without, whether the app's own routes are
+    declared before or after.
+
+    Args:
+        app: The app.
+        task_manager: The manager.
+        path: Where its routes are, such as ``/tasks``.
+        auto_install: Whether endpoints with the plain ``BackgroundTasks`` annotation are
+            given managed background tasks too.
+
+    Raises:
+        ConfigurationError: The path is none, or the manager is none.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        task_manager: TaskManager,
+        *,
+        path: str = "/tasks",
+        auto_install: bool = False,
+    ) -> None:
+        if not isinstance(task_manager, TaskManager):
+            raise ConfigurationTypeError("task_manager", task_manager, "a TaskManager")
+        if not path.startswith("/") or path.endswith("/"):
+            expected = 'a path that begins with "/" and does not end with it, such as "/tasks"'
+            raise ConfigurationError("path", path, expected)
+        self.app = app
+        self.task_manager = task_manager
+        self.path = path
+        app.include_router(task_routes(task_manager), prefix=path)
+        task_manager.init_app(app)
+        if auto_install:
+            app.add_middleware(InstallMiddleware, engine=task_manager.engine)
+
+
+__all__ = ["TaskAdmin"]

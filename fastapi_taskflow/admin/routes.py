@@ -1,0 +1,148 @@
+"""The JSON routes: tasks, their logs, and the figures over all of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+
+from fastapi_taskflow.admin.cursor import read_cursor, write_cursor
+from fastapi_taskflow.admin.schemas import Entry, Metrics, Problem, TaskDetail, TaskSummary
+from fastapi_taskflow.errors import ConfigurationError
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.levels import find_level, level_number
+from fastapi_taskflow.manager import TaskManager
+from fastapi_taskflow.store import LogEntry
+from fastapi_taskflow.store import Query as Listing
+from fastapi_taskflow.store.base import Position
+
+MAX_LIMIT = 500
+
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such task"}
+}
+_BAD_REQUEST: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "A cursor, tag or level that can't be read"}
+}
+
+TaskId = Annotated[str, Path(description="The task's UUID.")]
+
+
+def task_routes(manager: TaskManager) -> APIRouter:
+    """The routes over one manager's tasks, to be included under a prefix."""
+    router = APIRouter(tags=["tasks"])
+
+    @router.get("", responses=_BAD_REQUEST, summary="List tasks, newest first")
+    def list_tasks(
+        request: Request, response: Response, listing: Annotated[Listing, Depends(_listing)]
+    ) -> list[TaskSummary]:
+        records = manager.store.query(listing)
+        if len(records) == listing.limit:
+            last = Position(records[-1].created_at, records[-1].task_id)
+            following = request.url.include_query_params(cursor=write_cursor(last))
+            response.headers["Link"] = f'<{following}>; rel="next"'
+        return [TaskSummary.model_validate(record) for record in records]
+
+    @router.get("/metrics", summary="Figures over all tasks")
+    def metrics() -> Metrics:
+        return Metrics.of(manager.store.totals(), manager.observer_stats())
+
+    @router.get("/{task_id}", responses=_NOT_FOUND, summary="One task")
+    def get_task(task_id: TaskId) -> TaskDetail:
+        record = manager.store.get(task_id)
+        return _not_found(task_id) if record is None else TaskDetail.of(record)
+
+    @router.get(
+        "/{task_id}/logs",
+        responses={**_NOT_FOUND, **_BAD_REQUEST},
+        summary="A task's log entries, oldest first",
+    )
+    def get_logs(task_id: TaskId, wanted: Annotated[_Wanted, Depends()]) -> list[Entry]:
+        entries = manager.store.entries(task_id)
+        if entries is None:
+            _not_found(task_id)
+        return [Entry.of(entry) for entry in wanted.of(entries)]
+
+    return router
+
+
+def _listing(
+    status: TaskStatus | None = None,
+    func_name: str | None = None,
+    tag: Annotated[list[str] | None, Query(description="key:value; repeat for more.")] = None,
+    q: Annotated[str | None, Query(description="Part of an id, function or error.")] = None,
+    since: Annotated[datetime | None, Query(description="Enqueued at this time or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Enqueued before this time.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+    cursor: Annotated[str | None, Query(description="From the last page's Link header.")] = None,
+) -> Listing:
+    return Listing(
+        status=status,
+        func_name=func_name,
+        tags=dict(_read_tag(text) for text in tag or ()),
+        text=q,
+        since=_aware(since),
+        until=_aware(until),
+        after=None if cursor is None else _read_position(cursor),
+        limit=limit,
+    )
+
+
+class _Wanted:
+    """Which entries of a log are asked for."""
+
+    def __init__(
+        self,
+        level: Annotated[str | None, Query(description="This level and above.")] = None,
+        after: Annotated[int | None, Query(description="Only what follows this seq.")] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    ) -> None:
+        try:
+            self.levelno = 0 if level is None else level_number(level, parameter="level")
+        except ConfigurationError as error:
+            raise HTTPException(400, str(error)) from error
+        self.after = after
+        self.limit = limit
+
+    def of(self, entries: list[LogEntry]) -> list[LogEntry]:
+        """The first so many entries that are asked for."""
+        found = [entry for entry in self._since(entries) if self._is_high_enough(entry)]
+        return found[: self.limit]
+
+    def _since(self, entries: list[LogEntry]) -> list[LogEntry]:
+        after = self.after
+        if after is None:
+            return entries
+        for index, entry in enumerate(entries):
+            if entry.seq is not None and entry.seq > after:
+                return entries[index:]
+        return []
+
+    def _is_high_enough(self, entry: LogEntry) -> bool:
+        # A level that another process registered has no number here: it is shown.
+        return (find_level(entry.level) or self.levelno) >= self.levelno
+
+
+def _read_tag(text: str) -> tuple[str, str]:
+    key, colon, value = text.partition(":")
+    if not colon or not key:
+        raise HTTPException(400, f"tag={text!r} can't be used; expected key:value")
+    return key, value
+
+
+def _read_position(cursor: str) -> Position:
+    try:
+        return read_cursor(cursor)
+    except ValueError as error:
+        message = f"cursor={cursor!r} can't be used; expected one from a Link header"
+        raise HTTPException(400, message) from error
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    """A time without a zone is taken as UTC."""
+    return time if time is None or time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _not_found(task_id: str) -> NoReturn:
+    raise HTTPException(404, f"no task with id {task_id!r}")

@@ -1,0 +1,134 @@
+"""What the JSON routes answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.loggers.ledger import ObserverStats
+from fastapi_taskflow.sanitise import sanitise
+from fastapi_taskflow.store import LogEntry, TaskRecord, Totals
+
+PlainText = Annotated[str, PlainSerializer(sanitise, return_type=str)]
+"""Text from a task: half a surrogate pair in it must not break the answer."""
+
+
+class TaskSummary(BaseModel):
+    """A task in a list. Its arguments are not shown."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    task_id: str
+    func_name: PlainText
+    status: TaskStatus
+    tags: dict[PlainText, PlainText]
+    created_at: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    duration: Annotated[float | None, Field(description="Seconds, retries included.")]
+    attempt: Annotated[int, Field(description="Zero-based index of the last attempt.")]
+    retries_used: int
+    error: PlainText | None
+
+
+class TaskDetail(TaskSummary):
+    """One task."""
+
+    stacktrace: PlainText | None
+    logs: Annotated[list[PlainText], Field(description="The log, a line an entry, oldest first.")]
+    logs_dropped: Annotated[int, Field(description="Older entries that were dropped.")]
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> Self:
+        """The answer for a record."""
+        return cls.model_validate(record)
+
+
+class Entry(BaseModel):
+    """One log entry of a task."""
+
+    seq: Annotated[int | None, Field(description="None for the separator before a retry.")]
+    timestamp: datetime
+    level: str
+    message: PlainText
+    attempt: int
+    extra: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: LogEntry) -> Self:
+        """The answer for an entry; what JSON has no form for becomes text."""
+        return cls(
+            seq=entry.seq,
+            timestamp=entry.timestamp,
+            level=entry.level,
+            message=entry.message,
+            attempt=entry.attempt,
+            extra=sanitise(entry.extra),
+        )
+
+
+class ObserverFigures(BaseModel):
+    """What became of the events that went to one observer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    delivered: int
+    filtered: int
+    dropped: dict[str, int]
+    errors: int
+    queued: int
+    high_water: int
+    last_error: PlainText | None
+
+
+class Metrics(BaseModel):
+    """Figures over all tasks."""
+
+    total: int
+    pending: int
+    running: int
+    success: int
+    failed: int
+    interrupted: int
+    cancelled: int
+    success_rate: Annotated[
+        float | None,
+        Field(description="Succeeded out of succeeded and failed, 0 to 1; null before the first."),
+    ]
+    avg_duration_seconds: Annotated[
+        float | None, Field(description="Mean over the tasks that succeeded or failed.")
+    ]
+    observers: dict[str, ObserverFigures]
+
+    @classmethod
+    def of(cls, totals: Totals, stats: dict[str, ObserverStats]) -> Self:
+        """The answer for a store's totals and the observers' figures."""
+        counts = {status.value: count for status, count in totals.by_status.items()}
+        decided = counts["success"] + counts["failed"]
+        return cls(
+            total=sum(counts.values()),
+            **counts,
+            success_rate=counts["success"] / decided if decided else None,
+            avg_duration_seconds=totals.avg_duration,
+            observers={
+                name: ObserverFigures(
+                    delivered=figures.delivered,
+                    filtered=figures.filtered,
+                    dropped=dict(figures.dropped),
+                    errors=figures.errors,
+                    queued=figures.queued,
+                    high_water=figures.high_water,
+                    last_error=figures.last_error,
+                )
+                for name, figures in stats.items()
+            },
+        )
+
+
+class Problem(BaseModel):
+    """Why a request was turned down."""
+
+    detail: str

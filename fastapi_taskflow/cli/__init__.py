@@ -1,0 +1,1 @@
+"""The command line; it needs the ``cli`` extra."""

@@ -1,0 +1,259 @@
+"""What accepts and runs a manager's tasks, from its opening to its shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.context import TaskContext
+from fastapi_taskflow.errors import ShuttingDownError, TaskArgumentError
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.execution.active import ActiveTasks
+from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.runner import Execution, Runner
+from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.lifespan import ShutdownSignals
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.emit import TaskEmitter
+from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.observers import Observers
+from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.registry import TaskRegistry
+from fastapi_taskflow.store import TaskRecord, TaskStore
+
+CLEANUP_SECONDS = 1.0
+"""How long interrupted async bodies may take for their ``finally`` blocks at shutdown."""
+
+STORE_SECONDS = 5.0
+"""How long the store may take for what is not written yet at shutdown."""
+
+STORE_TURN = 0.005
+"""Seconds between two looks at a store that is being flushed."""
+
+_log = Diagnostics(f"{LIBRARY}.execution")
+
+
+class TaskEngine:
+    """Accepts tasks, runs them, and stops in order.
+
+    Args:
+        registry: The functions and their options.
+        store: Where the state is.
+        branch: Where the records go.
+        observers: What is at the end of the branch.
+        runner: What runs an accepted task.
+        shutdown_timeout: Seconds that running tasks get at shutdown.
+        drain_timeout: Seconds that async observers get for the events that wait.
+    """
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        store: TaskStore,
+        branch: Branch,
+        observers: Observers,
+        runner: Runner,
+        *,
+        shutdown_timeout: float,
+        drain_timeout: float,
+    ) -> None:
+        self.store = store
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._registry = registry
+        self._branch = branch
+        self._observers = observers
+        self._runner = runner
+        self._shutdown_timeout = shutdown_timeout
+        self._drain_timeout = drain_timeout
+        self._active = ActiveTasks()
+        self._signals = ShutdownSignals(self._signal_received)
+        self._signalled_at: float | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._accepting = True
+        self._opened = False
+        self._began = False
+        self._guard = threading.Lock()
+
+    # Accepting
+
+    def accept(
+        self,
+        call: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        tags: dict[str, str] | None,
+        idempotency_key: str | None,
+    ) -> tuple[str, Execution | None]:
+        """Accept a task: its id, and what to run unless the key was used before.
+
+        Raises:
+            TaskArgumentError: It can't be called so, or the tags are no dict[str, str].
+            TaskflowError: The manager is shutting down, or can't be opened.
+        """
+        function = self._registry.find(call)
+        function.check_call(args, kwargs)
+        tags = _checked_tags(function, tags)
+        if not self._accepting:
+            raise ShuttingDownError(function.name)
+        self.open()
+        record = self.store.add(
+            TaskRecord(
+                task_id := str(uuid.uuid4()),
+                function.name,
+                TaskStatus.PENDING,
+                datetime.now(UTC),
+                args,
+                kwargs,
+                tags,
+                idempotency_key,
+            )
+        )
+        if record.task_id != task_id:
+            return record.task_id, None
+        emitter = TaskEmitter(self._branch, TaskContext(task_id, function.name, 0, tags))
+        execution = Execution(function, args, kwargs, Progress(self.store, emitter))
+        self._active.add(execution)
+        return task_id, execution
+
+    def discard(self, execution: Execution, reason: str) -> None:
+        """Call off an accepted task, if it has not started."""
+        if execution.task is None and execution.progress.cancel(reason):
+            self._active.remove(execution)
+
+    # Running
+
+    async def run(self, execution: Execution, *, drain: bool = False) -> None:
+        """Run an accepted task to its end.
+
+        Cancelling this call does not cancel the task: it goes on on its loop, and shutdown
+        finds it there.
+
+        Args:
+            execution: The task.
+            drain: Whether to wait for its events to reach the async observers, as is always
+                done when no lifespan runs the manager.
+        """
+        if self.loop is None:
+            await self._begin()
+        task = asyncio.get_running_loop().create_task(self._runner.run(execution))
+        execution.task = task
+        task.add_done_callback(lambda task: self._ended(execution, task))
+        await asyncio.wait({task})
+        if drain or self.loop is None:
+            await self._observers.drain(self._drain_timeout)
+
+    async def _begin(self) -> None:
+        """Open and start what no lifespan has started."""
+        self.open()
+        if not self._began:
+            self._began = True
+            await self._observers.start(wait=False)
+
+    def _ended(self, execution: Execution, task: asyncio.Task[None]) -> None:
+        self._active.remove(execution)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error(
+                "Task %s [%s] ended outside its own road",
+                execution.context.func_name,
+                execution.context.task_id,
+                exc_info=error,
+            )
+
+    # Starting and stopping
+
+    def open(self) -> None:
+        """Open files and the database, now; idempotent.
+
+        Raises:
+            TaskflowError: One of them can't be used.
+        """
+        with self._guard:
+            if not self._opened:
+                self.store.open()
+                self._observers.open()
+                self._opened = True
+
+    async def start(self) -> None:
+        """Open everything, run the observers' ``startup()``, and serve on this loop."""
+        self.open()
+        await self._observers.start()
+        self._began = True
+        self.loop = asyncio.get_running_loop()
+        self._signals.install()
+
+    async def stop(self, *, grace: float | None = None, drain: float | None = None) -> None:
+        """Stop accepting, let running tasks end, interrupt the rest, drain, close.
+
+        Args:
+            grace: Seconds for running tasks; None means what is left of ``shutdown_timeout``.
+            drain: Seconds for events that wait; None means ``drain_timeout``.
+        """
+        self._accepting = False
+        try:
+            await self._active.wait_idle(self._time_left() if grace is None else grace)
+            self._active.interrupt_all()
+            await self._active.wait_idle(CLEANUP_SECONDS)
+            await self._observers.close(self._drain_timeout if drain is None else drain)
+            await self._close_store()
+        finally:
+            self._rest()
+
+    async def _close_store(self) -> None:
+        """Close the store once it is flushed, or the time for that is over."""
+        deadline = time.monotonic() + STORE_SECONDS
+        # In turns: the loop may serve others, and at exit no executor takes work.
+        while not self.store.flush(0.0) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(STORE_TURN)
+        self.store.close(0.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to stop."""
+        return self._opened
+
+    def _rest(self) -> None:
+        self._signals.restore()
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = self._signalled_at = self.loop = None
+        self._opened = self._began = False
+        self._accepting = True
+
+    def _time_left(self) -> float:
+        if self._signalled_at is None:
+            return self._shutdown_timeout
+        return max(0.0, self._shutdown_timeout - (time.monotonic() - self._signalled_at))
+
+    def _signal_received(self) -> None:
+        """A server was told to stop: from now on the time for running tasks counts."""
+        if self._signalled_at is None and self.loop is not None:
+            self._signalled_at = time.monotonic()
+            self.loop.call_soon_threadsafe(self._start_clock)
+
+    def _start_clock(self) -> None:
+        if self.loop is not None:
+            self._clock = self.loop.call_later(self._time_left(), self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._accepting = False
+        self._active.interrupt_all()
+
+
+def _checked_tags(function: TaskFunction, tags: object) -> dict[str, str]:
+    if tags is None:
+        return {}
+    if not isinstance(tags, dict) or not all(
+        isinstance(part, str) for item in tags.items() for part in item
+    ):
+        raise TaskArgumentError(
+            function.name,
+            f"tags={tags!r} is no dict[str, str]; an argument of that name of the function's "
+            "own goes in with functools.partial",
+        )
+    return dict(tags)

@@ -1,0 +1,120 @@
+"""What can go wrong, one class a cause: each takes facts and makes the sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class TaskflowError(Exception):
+    """The base of every error that this library raises."""
+
+
+class ConfigurationError(TaskflowError, ValueError):
+    """A parameter was given a value that it can't have.
+
+    Args:
+        parameter: The parameter's name, as the caller wrote it.
+        value: What was given.
+        expected: The right values: a sentence, or the values themselves.
+    """
+
+    def __init__(self, parameter: str, value: object, expected: str | Iterable[object]) -> None:
+        if not isinstance(expected, str):
+            expected = "one of " + ", ".join(repr(choice) for choice in expected)
+        super().__init__(f"{parameter}={value!r} can't be used; expected {expected}")
+        self.parameter = parameter
+        self.value = value
+
+
+class ConfigurationTypeError(ConfigurationError, TypeError):
+    """A parameter was given a value of a type that it can't have."""
+
+
+class LogFileError(TaskflowError, OSError):
+    """A log file can't be opened for writing.
+
+    Args:
+        path: The file's absolute path.
+        reason: What the operating system said.
+    """
+
+    def __init__(self, path: str, reason: OSError) -> None:
+        super().__init__(
+            f"path={path!r} can't be written: {reason.strerror or reason}; "
+            "expected a file in a directory that exists or can be created, and is writable"
+        )
+        self.path = path
+        self.errno = reason.errno
+
+
+class StoreError(TaskflowError, OSError):
+    """The snapshot database can't be used.
+
+    Args:
+        url: Where it was looked for, without a password.
+        reason: What went wrong, and what to do.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"snapshot_db={url!r} can't be used: {reason}")
+        self.url = url
+
+
+class TaskArgumentError(TaskflowError, TypeError):
+    """What was to be enqueued can't be called as asked.
+
+    Args:
+        name: The function, or what was given in its place.
+        reason: What is wrong with the call.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"can't enqueue {name}: {reason}")
+
+
+class TaskTimeoutError(TaskflowError, TimeoutError):
+    """One attempt of a task took longer than the task's ``timeout``.
+
+    Args:
+        func_name: The task's function.
+        attempt: The attempt's zero-based index.
+        timeout: The limit, in seconds.
+    """
+
+    def __init__(self, func_name: str, attempt: int, timeout: float) -> None:
+        super().__init__(f"{func_name} exceeded its timeout of {timeout:g} s (attempt {attempt})")
+
+
+class TaskNotFoundError(TaskflowError, LookupError):
+    """No task has this id, or it was forgotten since.
+
+    Args:
+        task_id: The id that was asked for.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"no task with id {task_id!r}")
+        self.task_id = task_id
+
+
+class ShuttingDownError(TaskflowError, RuntimeError):
+    """The manager has begun to shut down and accepts no more tasks.
+
+    Args:
+        func_name: The function that was to be enqueued.
+    """
+
+    def __init__(self, func_name: str) -> None:
+        super().__init__(
+            f"can't enqueue {func_name}: the task manager is shutting down; "
+            "it accepts tasks again once it is started"
+        )
+
+
+class RunningLoopError(TaskflowError, RuntimeError):
+    """``run()`` was called from a thread whose event loop is running."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "run() can't block a running event loop; use `await task_manager.execute(...)` here"
+        )

@@ -1,0 +1,53 @@
+"""What is kept of the error that an attempt failed with."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+
+from fastapi_taskflow.records import LIBRARY
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as observers and the record show it.
+
+    Attributes:
+        exception: The error itself.
+    """
+
+    exception: BaseException
+
+    @property
+    def error(self) -> str:
+        """The error's message, or its class where it has none."""
+        try:
+            return str(self.exception) or type(self.exception).__name__
+        except Exception:  # noqa: BLE001  # the exception's own code, run for a task
+            return type(self.exception).__name__
+
+    @property
+    def stacktrace(self) -> str:
+        """The traceback, from the task's own code on."""
+        kind, error, trace = self.exc_info
+        return "".join(traceback.format_exception(kind, error, trace))
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """The error as ``logging`` takes it, its traceback without this library's frames."""
+        error = self.exception
+        return type(error), error, _own_part(error.__traceback__)
+
+
+def _own_part(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback below the library's frames; all of it where no such part is."""
+    part = trace
+    while part is not None and _is_ours(part):
+        part = part.tb_next
+    return part or trace
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    name: str = trace.tb_frame.f_globals.get("__name__", "")
+    return name.startswith(f"{LIBRARY}.execution")

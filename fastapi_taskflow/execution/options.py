@@ -1,0 +1,162 @@
+"""How a task function is run: its options, checked once, when they are given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from fastapi_taskflow.checks import Seconds, number, one_of, seconds, whole_number
+from fastapi_taskflow.errors import (
+    ConfigurationError,
+    ConfigurationTypeError,
+    TaskArgumentError,
+)
+
+EXECUTORS = ("async", "thread")
+
+RetryOn = type[BaseException] | tuple[type[BaseException], ...]
+"""The errors after which a task is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How a task function is run. Times are in seconds.
+
+    Attributes:
+        retries: How often a failed attempt is tried again.
+        delay: The wait before the first retry.
+        backoff: The factor by which each further wait grows.
+        jitter: The most that is added to each wait, at random.
+        max_delay: The longest wait, jitter aside; None means no limit.
+        retry_on: The errors after which it is tried again; others fail the task at once.
+        timeout: The longest that one attempt may take; None means no limit.
+        executor: "async" on the event loop, "thread" in a worker thread; None chooses by
+            the function's kind.
+    """
+
+    retries: int = 0
+    delay: float = 0.0
+    backoff: float = 1.0
+    jitter: float = 0.0
+    max_delay: float | None = None
+    retry_on: RetryOn = Exception
+    timeout: float | None = None
+    executor: str | None = None
+
+
+def make_options(
+    *,
+    retries: int,
+    delay: Seconds,
+    backoff: float,
+    jitter: Seconds,
+    max_delay: Seconds | None,
+    retry_on: RetryOn,
+    timeout: Seconds | None,
+    executor: str | None,
+) -> TaskOptions:
+    """Check options as callers give them.
+
+    Raises:
+        ConfigurationError: One of them can't be used; the message names it and the right values.
+    """
+    _check_retry_on(retry_on)
+    if executor is not None:
+        one_of("executor", executor, EXECUTORS)
+    return TaskOptions(
+        retries=whole_number("retries", retries),
+        delay=seconds("delay", delay),
+        backoff=number("backoff", backoff),
+        jitter=seconds("jitter", jitter),
+        max_delay=None if max_delay is None else seconds("max_delay", max_delay),
+        retry_on=retry_on,
+        timeout=None if timeout is None else seconds("timeout", timeout, positive=True),
+        executor=executor,
+    )
+
+
+def _check_retry_on(retry_on: object) -> None:
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        expected = "an exception class, or a tuple of them"
+        raise ConfigurationTypeError("retry_on", retry_on, expected)
+
+
+@dataclass(frozen=True)
+class TaskFunction:
+    """A function with the name and options that it runs under.
+
+    Attributes:
+        call: The function.
+        name: The name of its tasks, and the last part of its loggers' names.
+        options: How it is run.
+    """
+
+    call: Callable[..., Any]
+    name: str
+    options: TaskOptions
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether a call makes a coroutine."""
+        call = self.call
+        while isinstance(call, partial):
+            call = call.func
+        return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+            getattr(call, "__call__", None)  # noqa: B004  # an object whose class has async __call__
+        )
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether it runs in a worker thread."""
+        executor = self.options.executor
+        return not self.is_async if executor is None else executor == "thread"
+
+    @cached_property
+    def signature(self) -> inspect.Signature | None:
+        """The function's signature; None for a built-in one that has none."""
+        try:
+            return inspect.signature(self.call)
+        except (TypeError, ValueError):
+            return None
+
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Check that the function can be called so.
+
+        Raises:
+            TaskArgumentError: It can't; the message says why.
+        """
+        if self.signature is None:
+            return
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TaskArgumentError(self.name, f"{error}; it takes {self.signature}") from error
+
+
+def make_function(call: object, options: TaskOptions, name: str | None = None) -> TaskFunction:
+    """Put a function, its name and its options together.
+
+    Raises:
+        TaskArgumentError: It is not callable.
+        ConfigurationError: The name is empty, or the executor doesn't suit the function.
+    """
+    if not callable(call):
+        raise TaskArgumentError(repr(call), "expected a function or another callable")
+    if name is not None and not name.strip():
+        raise ConfigurationError("name", name, "a text that is not empty, or None")
+    function = TaskFunction(call, name or _name_of(call), options)
+    if options.executor == "async" and not function.is_async:
+        expected = "'thread' or None: the function is not async and would block the event loop"
+        raise ConfigurationError("executor", options.executor, expected)
+    return function
+
+
+def _name_of(call: Callable[..., Any]) -> str:
+    while isinstance(call, partial):
+        call = call.func
+    name = getattr(call, "__name__", None)
+    return name if isinstance(name, str) else type(call).__name__

@@ -1,0 +1,149 @@
+"""A task from its slot to its end: attempts, waits between them, one final status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.context import TaskContext, active_task
+from fastapi_taskflow.execution.call import call_function
+from fastapi_taskflow.execution.failure import Failure
+from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.retry import may_retry, retry_delay
+from fastapi_taskflow.execution.slots import Slots
+from fastapi_taskflow.execution.threads import WorkerThreads
+from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.store import LogEntry, TaskStore
+
+_log = Diagnostics(f"{LIBRARY}.execution")
+
+
+@dataclass(eq=False, slots=True)
+class Execution:
+    """An accepted task on its way.
+
+    Attributes:
+        function: What it calls.
+        args: With these positional arguments.
+        kwargs: And these keyword arguments.
+        progress: Its way through its statuses.
+        task: What runs it; None until then.
+    """
+
+    function: TaskFunction
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    progress: Progress
+    task: asyncio.Task[None] | None = field(default=None)
+
+    @property
+    def context(self) -> TaskContext:
+        """What its records say of it now."""
+        return self.progress.emitter.context
+
+    def stop(self) -> None:
+        """Cancel what runs it, from any thread. A body in a thread is no longer awaited."""
+        if self.task is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: nothing runs there
+                self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+
+class Runner:
+    """Runs executions.
+
+    Args:
+        store: Where retries leave their mark in a task's log.
+        slots: The limit on tasks that run at once.
+        threads: Where sync bodies run.
+    """
+
+    def __init__(self, store: TaskStore, slots: Slots, threads: WorkerThreads) -> None:
+        self._store = store
+        self._slots = slots
+        self._threads = threads
+
+    async def run(self, execution: Execution) -> None:
+        """Run a task to its end. What its body raises ends here.
+
+        Cancelling the task that runs this interrupts the execution.
+        """
+        try:
+            await self._slots.acquire()
+            try:
+                await self._attempt_all(execution)
+            finally:
+                self._slots.release()
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            execution.progress.interrupt()
+            raise
+
+    async def _attempt_all(self, execution: Execution) -> None:
+        options = execution.function.options
+        while True:
+            failure = await self._attempt(execution)
+            if failure is None:
+                return
+            attempt = execution.context.attempt
+            _report(execution, failure)
+            if not may_retry(options, attempt, failure.exception):
+                execution.progress.fail(failure)
+                return
+            await asyncio.sleep(retry_delay(options, attempt))
+            self._begin_retry(execution)
+
+    async def _attempt(self, execution: Execution) -> Failure | None:
+        """Run the body once. Returns how it failed, or None where the task has ended."""
+        function, progress = execution.function, execution.progress
+        if function.in_thread:
+            await self._threads.slots.acquire()
+        if execution.context.attempt == 0 and not progress.start():
+            if function.in_thread:
+                self._threads.slots.release()
+            return None
+        active_task.set(progress.emitter)
+        attempt = execution.context.attempt
+        try:
+            result = await call_function(
+                function, execution.args, execution.kwargs, self._threads, attempt
+            )
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            return Failure(error)  # the body's own doing
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the task's own code
+            return Failure(error)
+        progress.succeed(result)
+        return None
+
+    def _begin_retry(self, execution: Execution) -> None:
+        progress = execution.progress
+        progress.emitter = progress.emitter.next_attempt()
+        attempt = execution.context.attempt
+        progress.retry(attempt)
+        separator = f"--- Retry {attempt} ---"
+        entry = LogEntry(None, datetime.now(UTC), "info", separator, attempt)
+        self._store.append(execution.context.task_id, entry)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _report(execution: Execution, failure: Failure) -> None:
+    context, options = execution.context, execution.function.options
+    _log.warning(
+        "Task %s [%s]: attempt %d of %d failed: %s",
+        context.func_name,
+        context.task_id,
+        context.attempt + 1,
+        options.retries + 1,
+        failure.error,
+        exc_info=failure.exc_info,
+        extra={"task_id": context.task_id, "attempt": context.attempt},
+    )

@@ -1,0 +1,101 @@
+"""The one place where a task's status changes: state first, then news."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.execution.failure import Failure
+from fastapi_taskflow.loggers.emit import TaskEmitter
+from fastapi_taskflow.store import TaskStore
+
+ALLOWED: dict[TaskStatus, Collection[TaskStatus]] = {
+    TaskStatus.PENDING: (TaskStatus.RUNNING, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED),
+    TaskStatus.RUNNING: (
+        TaskStatus.SUCCESS,
+        TaskStatus.FAILED,
+        TaskStatus.INTERRUPTED,
+        TaskStatus.CANCELLED,
+    ),
+    TaskStatus.SUCCESS: (),
+    TaskStatus.FAILED: (),
+    TaskStatus.INTERRUPTED: (),
+    TaskStatus.CANCELLED: (),
+}
+"""Which statuses may follow each one."""
+
+_BEFORE = {
+    after: tuple(status for status, allowed in ALLOWED.items() if after in allowed)
+    for after in TaskStatus
+}
+
+
+@dataclass(slots=True)
+class Progress:
+    """One task's way through its statuses. A move that is not allowed leaves all as it is.
+
+    Safe to call from any thread: of two moves to an end, the first one counts.
+
+    Attributes:
+        store: Where the state is.
+        emitter: Where the news goes.
+        started: When the body first started, on the monotonic clock; None before.
+    """
+
+    store: TaskStore
+    emitter: TaskEmitter
+    started: float | None = None
+
+    def start(self) -> bool:
+        """The body starts now. Returns whether it may."""
+        self.started = time.monotonic()
+        return self._move(TaskStatus.RUNNING, start_time=datetime.now(UTC))
+
+    def retry(self, attempt: int) -> None:
+        """Another attempt, whose zero-based index is given, starts: no news, but state."""
+        task_id = self.emitter.context.task_id
+        self.store.update(task_id, (TaskStatus.RUNNING,), attempt=attempt, retries_used=attempt)
+
+    def succeed(self, result: object) -> bool:
+        """The body has returned. Returns whether the task had not ended before."""
+        return self._end(TaskStatus.SUCCESS, result=result)
+
+    def fail(self, failure: Failure) -> bool:
+        """The last attempt has failed. Returns whether the task had not ended before."""
+        return self._end(TaskStatus.FAILED, failure)
+
+    def interrupt(self) -> bool:
+        """The process stops before the task could end. Returns whether it had not ended."""
+        return self._end(TaskStatus.INTERRUPTED)
+
+    def cancel(self, reason: str | None = None) -> bool:
+        """Somebody called the task off. Returns whether it had not ended before."""
+        return self._end(TaskStatus.CANCELLED, error=reason)
+
+    def _end(self, status: TaskStatus, failure: Failure | None = None, **changes: Any) -> bool:
+        changes.update(end_time=datetime.now(UTC), duration=self._duration())
+        if failure is not None:
+            changes.update(error=failure.error, stacktrace=failure.stacktrace)
+        return self._move(status, failure, **changes)
+
+    def _move(self, status: TaskStatus, failure: Failure | None = None, **changes: Any) -> bool:
+        task_id = self.emitter.context.task_id
+        record = self.store.update(task_id, _BEFORE[status], status=status, **changes)
+        if record is None:
+            return False
+        self.emitter.lifecycle(
+            status,
+            retries_used=record.retries_used,
+            duration=record.duration,
+            error=record.error,
+            stacktrace=record.stacktrace,
+            exc_info=None if failure is None else failure.exc_info,
+        )
+        return True
+
+    def _duration(self) -> float | None:
+        return None if self.started is None else time.monotonic() - self.started

@@ -1,0 +1,188 @@
+"""The bridge from records to async observers: a handler that queues, and its consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from fastapi_taskflow.checks import Seconds, seconds, whole_number
+from fastapi_taskflow.errors import ConfigurationTypeError
+from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
+from fastapi_taskflow.levels import Level, level_number
+from fastapi_taskflow.loggers.consumer import Consumer
+from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.queue import EventQueue
+from fastapi_taskflow.loggers.tree import GUARDED
+from fastapi_taskflow.records import event_from
+
+QUEUE_SIZE = 10_000
+EVENT_TIMEOUT = 30.0
+HOOK_TIMEOUT = 10.0
+"""Seconds that ``startup()`` and ``close()`` of an observer may take."""
+
+
+class AsyncObserver(Protocol):
+    """What an observer must have: the four methods of ``TaskObserver``."""
+
+    async def on_log(self, event: LogEvent) -> None:
+        """Be told of a log entry."""
+
+    async def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Be told of a status change."""
+
+    async def startup(self) -> None:
+        """Open what is needed."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+class ObserverHandler(logging.Handler):
+    """Carries the events of records to an async observer, in order, and never waits for it.
+
+    ``emit`` makes the event and queues it, in the emitting thread. A consumer on the
+    manager's event loop awaits the observer's methods, one event at a time. A full queue
+    drops log entries, never status changes, and counts what it drops. Events that come
+    before the observer's ``startup()`` are held.
+
+    Args:
+        observer: The observer.
+        queue_size: The most events that may wait before log entries are dropped.
+        timeout: Seconds that the observer may take for one event; after that it is
+            cancelled and the event counts as an error.
+
+    Raises:
+        ConfigurationError: The observer lacks a method or has a level that there is not, or
+            a number is too small.
+    """
+
+    def __init__(
+        self,
+        observer: AsyncObserver,
+        *,
+        queue_size: int = QUEUE_SIZE,
+        timeout: Seconds = EVENT_TIMEOUT,
+    ) -> None:
+        super().__init__()
+        _check_observer(observer)
+        self.observer = observer
+        self.queue_size = whole_number("queue_size", queue_size, minimum=1)
+        self.timeout = seconds("timeout", timeout, positive=True)
+        self.ledger = Ledger(type(observer).__name__)
+        level: Level | None = getattr(observer, "min_level", None)
+        if level is not None:
+            self.setLevel(level_number(level))
+        self._queue = EventQueue()
+        self._consumer: Consumer | None = None
+        self._started = False
+
+    @property
+    def queued(self) -> int:
+        """How many events wait."""
+        return len(self._queue)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record's event. A record of another library has none and is passed over."""
+        event = event_from(record)
+        if event is None:
+            return
+        if len(self._queue) >= self.queue_size and isinstance(event, LogEvent):
+            self.ledger.drop("overflow")
+            return
+        self._queue.put(event)
+        self.ledger.high_water = max(self.ledger.high_water, len(self._queue))
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.wake()
+
+    async def start(self) -> None:
+        """Run the observer's ``startup()`` if it is due, and deliver events on this loop."""
+        consumer = self._consume_here()
+        await consumer.ready.wait()
+
+    async def drain(self) -> None:
+        """Wait until every event queued before this call was delivered or given up."""
+        if self._consumer is None or not self._consumer.alive:
+            self._consume_here()
+        await self._queue.join()
+
+    async def stop(self) -> None:
+        """End delivery, count as lost what still waits, and run the observer's ``close()``."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+        left = sum(1 for _ in self._queue.take())
+        if left:
+            self._queue.finish(left)
+            self.ledger.drop("shutdown", left)
+        if self._started:
+            self._started = False
+            await self._guarded("closing", self.observer.close, HOOK_TIMEOUT)
+
+    def _consume_here(self) -> Consumer:
+        consumer = self._consumer
+        if consumer is not None:
+            if consumer.alive and consumer.loop is asyncio.get_running_loop():
+                return consumer
+            consumer.retire()
+        self._consumer = Consumer(self._queue, self._start_observer, self._deliver)
+        return self._consumer
+
+    async def _start_observer(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._guarded("starting up", self.observer.startup, HOOK_TIMEOUT)
+
+    async def _deliver(self, event: Event) -> None:
+        if isinstance(event, LogEvent):
+            await self._tell("a log entry", lambda: self.observer.on_log(event))
+        else:
+            await self._tell("a status change", lambda: self.observer.on_lifecycle(event))
+
+    async def _tell(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._guarded(f"handling {what}", call, self.timeout, accepted=True)
+        except asyncio.CancelledError:
+            self.ledger.drop("shutdown")
+            raise
+
+    async def _guarded(
+        self,
+        doing: str,
+        call: Callable[[], Awaitable[None]],
+        timeout: float,
+        *,
+        accepted: bool = False,
+    ) -> None:
+        """Await a method of the observer's: only a cancellation of this very task gets out."""
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await call()
+        except GUARDED as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            if limit.expired():
+                error = TimeoutError(f"not done within {timeout:g} s")
+            self.ledger.fail(error, doing, accepted=accepted)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _check_observer(observer: object) -> None:
+    for name in ("on_log", "on_lifecycle", "startup", "close"):
+        method = getattr(observer, name, None)
+        if not callable(method) or _is_plainly_sync(method):
+            expected = "a TaskObserver: async methods on_log, on_lifecycle, startup and close"
+            raise ConfigurationTypeError("observer", observer, f"{expected}; look at {name}")
+
+
+def _is_plainly_sync(method: Callable[..., object]) -> bool:
+    if hasattr(method, "__wrapped__") or not inspect.isroutine(method):
+        return False  # a decorated method or a callable object: only the call will tell
+    return not inspect.iscoroutinefunction(method)

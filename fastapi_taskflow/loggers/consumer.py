@@ -1,0 +1,96 @@
+"""The consumer of one async observer's events: a task on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+
+from fastapi_taskflow.context import active_task
+from fastapi_taskflow.events import Event
+from fastapi_taskflow.loggers.queue import EventQueue
+
+BREATH = 64
+"""Events delivered before other work on the loop gets a turn."""
+
+
+class Consumer:
+    """Delivers queued events in order, one at a time, for as long as its loop runs.
+
+    Must be made in the loop's thread. It runs outside any task's context, so that what an
+    observer logs is no line of a task.
+
+    Args:
+        queue: Where the events come from.
+        prepare: Awaited once, before the first event.
+        deliver: Awaited for each event; raises nothing but the consumer's own cancellation.
+    """
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        prepare: Callable[[], Awaitable[None]],
+        deliver: Callable[[Event], Awaitable[None]],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ready = asyncio.Event()
+        self._queue = queue
+        self._prepare = prepare
+        self._deliver = deliver
+        self._thread = threading.get_ident()
+        self._signal = asyncio.Event()
+        self._awake = True
+        context = contextvars.copy_context()
+        context.run(active_task.set, None)
+        self._task = self.loop.create_task(self._run(), context=context)
+
+    @property
+    def alive(self) -> bool:
+        """Whether events will be delivered without further ado."""
+        return self.loop.is_running() and not self._task.done()
+
+    def wake(self) -> None:
+        """Have the consumer look at the queue. A burst of calls is one wake-up of the loop."""
+        if self._awake:  # it looks again before it sleeps
+            return
+        self._awake = True
+        if threading.get_ident() == self._thread:
+            self._signal.set()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the next consumer looks
+            self.loop.call_soon_threadsafe(self._signal.set)
+
+    async def stop(self) -> None:
+        """End the consumer; on its own loop, wait until it has ended."""
+        if asyncio.get_running_loop() is self.loop:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        else:
+            self.retire()
+
+    def retire(self) -> None:
+        """Have the consumer end when its loop runs next, if it ever does."""
+        with contextlib.suppress(RuntimeError):  # closed: it has ended
+            self.loop.call_soon_threadsafe(self._task.cancel)
+
+    async def _run(self) -> None:
+        await self._prepare()
+        self.ready.set()
+        while True:
+            self._awake = True
+            self._signal.clear()
+            await self._deliver_all()
+            self._awake = False
+            if not len(self._queue):  # looked at after the flag: nothing falls between
+                await self._signal.wait()
+
+    async def _deliver_all(self) -> None:
+        for count, event in enumerate(self._queue.take(), start=1):
+            try:
+                await self._deliver(event)
+            finally:
+                self._queue.finish()
+            if count % BREATH == 0:
+                await asyncio.sleep(0)

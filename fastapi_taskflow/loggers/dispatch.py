@@ -1,0 +1,34 @@
+"""The one place where a record meets an observer's handler: guarded, and its outcome counted."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.tree import GUARDED, hand_over
+
+
+class Sink:
+    """A handler at the end of the road."""
+
+    __slots__ = ("handler", "ledger")
+
+    def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
+        self.handler = handler
+        self.ledger = ledger
+
+    def send(self, record: logging.LogRecord) -> None:
+        """Hand a record over, in the calling thread. Nothing that the handler raises comes back."""
+        handler, ledger = self.handler, self.ledger
+        if record.levelno < handler.level:
+            ledger.filtered += 1
+            return
+        try:
+            taken = hand_over(handler, record)
+        except GUARDED as error:
+            ledger.fail(error, "handling a record")
+            return
+        if taken:
+            ledger.accepted += 1
+        else:
+            ledger.filtered += 1

@@ -1,0 +1,232 @@
+"""The only birth of a task's record, and the first stretch of its road."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType, TracebackType
+from typing import Any
+
+from fastapi_taskflow.context import TaskContext, active_task
+from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
+from fastapi_taskflow.levels import find_level, known_levels
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.snapshot import snapshot
+from fastapi_taskflow.records import (
+    LIBRARY,
+    LIFECYCLE,
+    LIFECYCLE_LEVELS,
+    TASK,
+    TaskLogRecord,
+    attach_extra,
+)
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_diagnostics = Diagnostics(f"{LIBRARY}.execution")
+_orphans = Diagnostics(TASK)
+_reported_levels: set[str] = set()
+_MAX_REPORTED_LEVELS = 100  # levels made from data must not grow the set without end
+
+
+def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
+    """Log one line of the running task.
+
+    The entry goes to the task's record, to every observer and on to the logging
+    configuration of the process, in this thread, before the call returns; custom async
+    observers get it later, in order. Any thread may call it. It never raises.
+
+    Args:
+        message: The message, rendered with ``str()`` now; a ``%`` in it is text.
+        level: A level's name in any case, or its number. What is no level counts as "info".
+        **extra: Structured fields. They become attributes of the record, and ``extra`` of
+            the event; containers are copied now.
+    """
+    caller = sys._getframe(1)  # documented; what logging itself reads
+    emitter = active_task.get()
+    if isinstance(emitter, TaskEmitter):
+        emitter.log(message, level, extra, caller)
+    else:
+        levelno = _level_number(level)
+        if _orphans.isEnabledFor(levelno):
+            _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
+
+
+class EventOrder:
+    """The order of one task's events, over all its attempts."""
+
+    __slots__ = ("lock", "seq")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.seq = 0
+
+
+class TaskEmitter:
+    """The voice of one attempt: makes the task's records and sends them down the branch.
+
+    Thread-safe. Each sink gets the records of one task in the order of their ``seq``.
+
+    Args:
+        branch: The manager's branch of the logger tree.
+        context: What the records say of the task.
+        order: The order that earlier attempts have begun; None begins one.
+    """
+
+    __slots__ = ("_loggers", "_order", "branch", "context")
+
+    def __init__(
+        self, branch: Branch, context: TaskContext, order: EventOrder | None = None
+    ) -> None:
+        self.branch = branch
+        self.context = context
+        self._loggers = branch.loggers(context.func_name)
+        self._order = order or EventOrder()
+
+    def next_attempt(self) -> TaskEmitter:
+        """The voice of the attempt after this one. What is late of this one keeps its own."""
+        context = replace(self.context, attempt=self.context.attempt + 1)
+        return TaskEmitter(self.branch, context, self._order)
+
+    def log(
+        self,
+        message: object,
+        level: str | int,
+        extra: dict[str, Any],
+        caller: FrameType | None = None,
+    ) -> None:
+        """Emit a log entry, unless a level set on its logger turns it away."""
+        levelno = _level_number(level)
+        logger = self._loggers.task
+        if levelno < logger.source_level():
+            return
+        text, extra = _text(message), snapshot(extra)
+        with self._order.lock:
+            record = make_record(logger.name, levelno, text, caller, extra)
+            self._send(record)
+        self.branch.send_on(logger, record)
+
+    def lifecycle(
+        self,
+        status: TaskStatus,
+        *,
+        retries_used: int,
+        duration: float | None = None,
+        error: str | None = None,
+        stacktrace: str | None = None,
+        exc_info: ExcInfo | None = None,
+    ) -> None:
+        """Emit a status change, unless a level set on its logger turns it away."""
+        logger = self._loggers.lifecycle
+        levelno = LIFECYCLE_LEVELS[status]
+        if levelno < logger.source_level():
+            return
+        with self._order.lock:
+            record = make_record(logger.name, levelno, _status_message(status), exc_info=exc_info)
+            record.__dict__.update(
+                status=status.value,
+                retries_used=retries_used,
+                duration=duration,
+                error=error,
+                stacktrace=stacktrace,
+            )
+            self._send(record)
+        self.branch.send_on(logger, record)
+
+    def _send(self, record: logging.LogRecord) -> None:
+        """Number the record and hand it to the sinks. The lock is held: order is per task."""
+        context, order = self.context, self._order
+        record.__dict__.update(
+            task_id=context.task_id,
+            func_name=context.func_name,
+            attempt=context.attempt,
+            tags=context.tags,
+            seq=order.seq,
+        )
+        order.seq += 1
+        for sink in self.branch.sinks:
+            sink.send(record)
+
+
+def make_record(
+    name: str,
+    levelno: int,
+    message: str,
+    caller: FrameType | None = None,
+    extra: dict[str, Any] | None = None,
+    exc_info: ExcInfo | None = None,
+) -> logging.LogRecord:
+    """Make a record through the process's record factory, with no arguments to merge."""
+    factory = logging.getLogRecordFactory()
+    if factory is logging.LogRecord:
+        factory = TaskLogRecord
+    path, line, function = _place(caller)
+    record = factory(name, levelno, path, line, message, (), exc_info, function)
+    if extra is not None:
+        attach_extra(record, extra)
+    return record
+
+
+_CONTEXT: tuple[str, ...] = ("task_id", "func_name", "attempt", "tags", "seq")
+
+
+def record_of(event: Event) -> logging.LogRecord:
+    """The record that tells of an event that somebody made by hand."""
+    if isinstance(event, LifecycleEvent):
+        levelno = LIFECYCLE_LEVELS[event.status]
+        message = _status_message(event.status)
+        record = make_record(f"{LIFECYCLE}.{event.func_name}", levelno, message)
+        record.__dict__["status"] = event.status.value
+        own = (*_CONTEXT, "retries_used", "duration", "error", "stacktrace")
+    else:
+        levelno = _level_number(event.level)
+        name = f"{TASK}.{event.func_name}"
+        record = make_record(name, levelno, event.message, extra=event.extra)
+        own = _CONTEXT
+    for attribute in own:
+        record.__dict__[attribute] = getattr(event, attribute)
+    record.created = event.timestamp.timestamp()
+    record.msecs = event.timestamp.microsecond // 1000
+    return record
+
+
+def _status_message(status: TaskStatus) -> str:
+    return f"-- {status.name}"
+
+
+def _place(caller: FrameType | None) -> tuple[str, int, str]:
+    if caller is None:
+        return "(unknown file)", 0, "(unknown function)"
+    code = caller.f_code
+    return code.co_filename, caller.f_lineno, code.co_name
+
+
+def _level_number(level: object) -> int:
+    number = find_level(level)
+    if number is None:
+        _report_level(_text(level, repr))
+        return logging.INFO
+    return number
+
+
+def _report_level(level: str) -> None:
+    if level not in _reported_levels and len(_reported_levels) < _MAX_REPORTED_LEVELS:
+        _reported_levels.add(level)
+        _diagnostics.warning(
+            "task_log(level=%s): no such level, the entry is kept as info; expected one of %s",
+            level,
+            ", ".join(known_levels()),
+        )
+
+
+def _text(value: object, render: Callable[[object], str] = str) -> str:
+    if type(value) is str and render is str:
+        return value
+    try:
+        return render(value)
+    except Exception as error:  # noqa: BLE001  # the value's own code, run for a task: it must not reach it
+        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"

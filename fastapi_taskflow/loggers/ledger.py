@@ -1,0 +1,142 @@
+"""What became of the records that went to one observer: the figures, and the rare report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from fastapi_taskflow.loggers.tree import GUARDED, TreeLogger
+from fastapi_taskflow.records import LIBRARY
+
+REPORT_INTERVAL = 60.0
+"""Seconds between two reports about one observer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverStats:
+    """An observer's figures since its manager was made.
+
+    Attributes:
+        delivered: Records or events that it took without an error.
+        filtered: Records that its level or filters turned away.
+        dropped: Events lost before they reached it, counted by reason.
+        errors: Events on which it raised an error or ran out of time.
+        queued: Events that wait for it now.
+        high_water: The most events that ever waited at once.
+        last_error: The last error, as text.
+    """
+
+    delivered: int = 0
+    filtered: int = 0
+    dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    errors: int = 0
+    queued: int = 0
+    high_water: int = 0
+    last_error: str | None = None
+
+
+class Ledger:
+    """The mutable figures behind one observer's ``ObserverStats``.
+
+    The counters are plain integers: on CPython an ``+=`` on an attribute is not interrupted
+    by another thread, since the interpreter switches threads only at calls and loops.
+    """
+
+    __slots__ = (
+        "_next_report",
+        "_unreported",
+        "accepted",
+        "dropped",
+        "errors",
+        "filtered",
+        "high_water",
+        "last_error",
+        "lost",
+        "name",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.accepted = 0
+        self.lost = 0
+        self.filtered = 0
+        self.dropped: Counter[str] = Counter()
+        self.errors = 0
+        self.high_water = 0
+        self.last_error: str | None = None
+        self._unreported = 0
+        self._next_report = 0.0
+
+    def fail(self, error: BaseException, doing: str, *, accepted: bool = False) -> None:
+        """Count an error, and report it unless this observer had a report a minute ago.
+
+        Args:
+            error: What was raised.
+            doing: What the observer was doing, for the report.
+            accepted: Whether the event had been counted as accepted before.
+        """
+        self.errors += 1
+        self.lost += accepted
+        self.last_error = _describe(error)
+        self._report(f"failed while {doing}: {self.last_error}", error)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count accepted events that never reached the observer."""
+        self.dropped[reason] += count
+        self.lost += count
+        self._report(f"lost events: {reason}", None)
+
+    def stats(self, queued: int = 0) -> ObserverStats:
+        """The figures as they stand."""
+        return ObserverStats(
+            delivered=self.accepted - self.lost - queued,
+            filtered=self.filtered,
+            dropped=MappingProxyType(dict(self.dropped)),
+            errors=self.errors,
+            queued=queued,
+            high_water=self.high_water,
+            last_error=self.last_error,
+        )
+
+    def _report(self, what: str, error: BaseException | None) -> None:
+        self._unreported += 1
+        now = time.monotonic()
+        if now < self._next_report or getattr(_reporting, "busy", False):
+            return
+        count, self._unreported = self._unreported, 0
+        self._next_report = now + REPORT_INTERVAL
+        _reporting.busy = True  # a handler of the user's that fails on the report ends it here
+        try:
+            diagnostics.error(
+                "Observer %s %s (%d since the last report; tasks are not affected)",
+                self.name,
+                what,
+                count,
+                exc_info=error,
+            )
+        finally:
+            _reporting.busy = False
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except GUARDED:
+        return type(error).__name__
+
+
+class Diagnostics(TreeLogger):
+    """A logger for the library's own news, which no broken handler can turn into an error."""
+
+    def on_error(self, error: BaseException, doing: str) -> None:
+        """Count it; a report of it would go the same broken way."""
+        _pipeline.fail(error, doing)
+
+
+_reporting = threading.local()
+diagnostics = Diagnostics(f"{LIBRARY}.observers")
+_pipeline = Ledger("pipeline")

@@ -1,0 +1,63 @@
+"""What the built-in handlers share: where their errors go, and which formatter they use."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi_taskflow.errors import ConfigurationError
+from fastapi_taskflow.filters import NoLifecycleFilter
+from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
+from fastapi_taskflow.levels import Level, level_number
+
+FORMATTERS = {"text": TaskFormatter, "json": TaskJsonFormatter}
+"""The formatters that ``formatter=`` knows by name."""
+
+FormatterChoice = str | logging.Formatter
+"""What ``formatter=`` takes: a name from ``FORMATTERS``, or a formatter."""
+
+
+class ObservedHandler(logging.Handler):
+    """A handler whose errors go to whoever observes with it.
+
+    Attributes:
+        observed: Set by an observer: an error in ``emit`` is raised to the dispatcher, which
+            counts and reports it. Unset, as under ``dictConfig``, it goes the standard
+            library's way, through ``logging.raiseExceptions`` to standard error.
+    """
+
+    observed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by ``emit`` while it handles an exception."""
+        if self.observed:
+            raise  # noqa: PLE0704  # the exception that emit is handling
+        super().handleError(record)
+
+
+def make_formatter(choice: object) -> logging.Formatter:
+    """The formatter that ``formatter=`` asks for.
+
+    Raises:
+        ConfigurationError: It is neither a known name nor a formatter.
+    """
+    if isinstance(choice, logging.Formatter):
+        return choice
+    if isinstance(choice, str) and choice in FORMATTERS:
+        formatter: logging.Formatter = FORMATTERS[choice]()
+        return formatter
+    raise ConfigurationError("formatter", choice, [*FORMATTERS, logging.Formatter])
+
+
+def observe_lines(
+    handler: ObservedHandler, *, formatter: object, min_level: Level, log_lifecycle: bool
+) -> None:
+    """Set a handler up for an observer that writes lines.
+
+    Raises:
+        ConfigurationError: The formatter or the level is none.
+    """
+    handler.observed = True
+    handler.setFormatter(make_formatter(formatter))
+    handler.setLevel(level_number(min_level))
+    if not log_lifecycle:
+        handler.addFilter(NoLifecycleFilter())

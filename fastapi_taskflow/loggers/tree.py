@@ -1,0 +1,140 @@
+"""Loggers outside the registry that obey the registered loggers of their name and above.
+
+A logger that ``logging.getLogger`` has made is never freed, and ``dictConfig`` may disable
+it. A manager's loggers are made here instead: they die with the manager, nothing can disable
+them, and the levels, filters and handlers that users set by name reach them all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+
+from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
+
+GUARDED = (Exception, asyncio.CancelledError, SystemExit)
+"""What a handler may raise without a task ever noticing.
+
+``CancelledError`` raised by synchronous code is never a cancellation of the task around it.
+"""
+
+_library = logging.getLogger(LIBRARY)
+_library.addHandler(logging.NullHandler())
+for _name in (TASK, LIFECYCLE):
+    logging.getLogger(_name)  # the fixed part of the tree: users find it, and it is never disabled
+
+
+class _Busy(threading.local):
+    """The handlers that are at work in this thread, the outermost first."""
+
+    def __init__(self) -> None:
+        self.handlers: list[logging.Handler] = []
+
+
+_busy = _Busy()
+
+
+def hand_over(handler: logging.Handler, record: logging.LogRecord) -> bool | logging.LogRecord:
+    """Call a handler, unless it is what caused the record: nobody is fed their own output.
+
+    Returns:
+        What the handler's filters said, or False where it was passed over.
+    """
+    busy = _busy.handlers
+    if handler in busy:
+        return False
+    busy.append(handler)
+    try:
+        return handler.handle(record)
+    finally:
+        busy.pop()
+
+
+class TreeLogger(logging.Logger):
+    """One logger of the tree.
+
+    As a ``logging.Logger`` it stands for the pipeline: its level, filters, parents and
+    handlers are those of the registry's logger of the same name, looked up at each call.
+    """
+
+    def registered(self) -> logging.Logger:
+        """The registry's logger of this name, or the nearest one above."""
+        known = self.manager.loggerDict
+        name = self.name
+        while name:
+            found = known.get(name)
+            if isinstance(found, logging.Logger):
+                return found
+            name = name.rpartition(".")[0]
+        return self.root
+
+    def source_level(self) -> int:
+        """The level set on this branch of the tree; 0 where none is, so that all passes.
+
+        A level on ``fastapi_taskflow`` itself, or on root, is the pipeline's alone.
+        """
+        logger: logging.Logger | None = self.registered()
+        while logger is not None and logger is not _library:
+            if logger.level:
+                return 0 if logger is self.root else logger.level
+            logger = logger.parent
+        return 0
+
+    def getEffectiveLevel(self) -> int:
+        """The effective level of the registry's logger."""
+        return self.registered().getEffectiveLevel()
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Whether the pipeline lets a record of this level through.
+
+        ``disable_existing_loggers`` disables loggers of the registry; what it says is about
+        them, not about the records that pass their names.
+        """
+        logger = self.registered()
+        if logger.disabled:
+            return level > self.manager.disable and level >= logger.getEffectiveLevel()
+        return logger.isEnabledFor(level)
+
+    def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
+        self, record: logging.LogRecord
+    ) -> bool | logging.LogRecord:
+        """Apply the filters that users put on the logger of just this name."""
+        logger = self.registered()
+        return logger.filter(record) if logger.name == self.name else True
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Hand a record to the users' handlers; what they or their filters raise stays here."""
+        try:
+            super().handle(record)
+        except GUARDED as error:
+            self.on_error(error, f"filtering on logger {self.name}")
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        """Hand a record to each handler above that wants it, once, in the usual order."""
+        for handler in self._takers(record):
+            try:
+                hand_over(handler, record)
+            except GUARDED as error:
+                self.on_error(error, f"handling a record in {handler!r}")
+            else:
+                self.on_delivered()
+
+    def on_error(self, error: BaseException, doing: str) -> None:
+        """A handler or filter of the user's raised an error."""
+
+    def on_delivered(self) -> None:
+        """A handler of the user's took a record."""
+
+    def _takers(self, record: logging.LogRecord) -> Iterator[logging.Handler]:
+        seen: set[int] = set()
+        logger: logging.Logger | None = self.registered()
+        while logger is not None:
+            for handler in logger.handlers:
+                if id(handler) in seen or isinstance(handler, logging.NullHandler):
+                    continue
+                if record.levelno >= handler.level:
+                    seen.add(id(handler))
+                    yield handler
+            logger = logger.parent if logger.propagate else None

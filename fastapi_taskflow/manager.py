@@ -1,0 +1,312 @@
+"""``TaskManager``: the wiring between functions, store, observers and the app."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from fastapi import BackgroundTasks, FastAPI
+
+from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
+from fastapi_taskflow.checks import Seconds, seconds, whole_number
+from fastapi_taskflow.engine import TaskEngine
+from fastapi_taskflow.errors import RunningLoopError, TaskNotFoundError
+from fastapi_taskflow.execution.options import RetryOn, make_options
+from fastapi_taskflow.execution.runner import Runner
+from fastapi_taskflow.execution.slots import Slots
+from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
+from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, FileLogger
+from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
+from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
+from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.registry import TaskRegistry
+from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
+from fastapi_taskflow.store.handler import StoreHandler
+from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
+from fastapi_taskflow.store.snapshot import with_snapshots
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SHUTDOWN_TIMEOUT = 30.0
+DRAIN_TIMEOUT = 10.0
+
+
+class TaskManager:
+    """Runs background tasks, and tells observers what they log and how they fare.
+
+    Args:
+        snapshot_db: The path of a SQLite file, or its ``sqlite:///`` URL, in which tasks and
+            their log entries outlast the process; None keeps them in memory only.
+        loggers: The observers, in the order in which they receive.
+        log_file: Short for one more ``FileLogger`` with this path.
+        log_file_max_bytes: Its ``max_bytes``.
+        log_file_backup_count: Its ``backup_count``.
+        log_file_mode: Its ``mode``.
+        log_lifecycle: Its ``log_lifecycle``.
+        propagate: Whether records go on to the process's own logging configuration.
+        max_concurrent_tasks: The most tasks that run at once, others wait as PENDING; None
+            means no limit.
+        max_sync_threads: The size of a pool of threads for this manager's sync functions;
+            None shares one pool of 40 with all such managers.
+        max_log_entries: The most entries kept of one task's log, the newest.
+        max_finished_tasks: The most ended tasks kept in memory, the newest.
+        shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
+            SIGINT where there was one.
+        drain_timeout: Seconds that all async observers together get for waiting events.
+
+    Raises:
+        ConfigurationError: A value that can't be used; the message names it and the right ones.
+        StoreError: ``snapshot_db`` is the URL of another database than SQLite.
+    """
+
+    def __init__(
+        self,
+        *,
+        snapshot_db: str | os.PathLike[str] | None = None,
+        loggers: Iterable[ObserverChoice] | None = None,
+        log_file: str | os.PathLike[str] | None = None,
+        log_file_max_bytes: int = MAX_BYTES,
+        log_file_backup_count: int = BACKUP_COUNT,
+        log_file_mode: str = "rotate",
+        log_lifecycle: bool = False,
+        propagate: bool = True,
+        max_concurrent_tasks: int | None = None,
+        max_sync_threads: int | None = None,
+        max_log_entries: int = MAX_LOG_ENTRIES,
+        max_finished_tasks: int = MAX_FINISHED_TASKS,
+        shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
+        drain_timeout: Seconds = DRAIN_TIMEOUT,
+    ) -> None:
+        observers = Observers(() if loggers is None else loggers)
+        if log_file is not None:
+            file = FileLogger(
+                log_file,
+                max_bytes=log_file_max_bytes,
+                backup_count=log_file_backup_count,
+                mode=log_file_mode,
+                log_lifecycle=log_lifecycle,
+            )
+            observers.add(file)
+        self._observers = observers
+        memory = MemoryStore(
+            whole_number("max_log_entries", max_log_entries, minimum=1),
+            whole_number("max_finished_tasks", max_finished_tasks),
+        )
+        log = Diagnostics(f"{LIBRARY}.store")
+        self._store = with_snapshots(memory, snapshot_db, log)
+        kept = Sink(StoreHandler(self._store), Ledger("store"))
+        self._branch = Branch([kept, *observers.sinks], propagate=propagate)
+        self._registry = TaskRegistry()
+        threads = SHARED_THREADS
+        if max_sync_threads is not None:
+            threads = WorkerThreads(whole_number("max_sync_threads", max_sync_threads, minimum=1))
+        if max_concurrent_tasks is not None:
+            whole_number("max_concurrent_tasks", max_concurrent_tasks, minimum=1)
+        self._engine = TaskEngine(
+            self._registry,
+            self._store,
+            self._branch,
+            observers,
+            Runner(self._store, Slots(max_concurrent_tasks), threads),
+            shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
+            drain_timeout=seconds("drain_timeout", drain_timeout),
+        )
+        self._users = 0
+        stop_at_exit(self._engine)
+
+    @property
+    def store(self) -> TaskStore:
+        """What is known of tasks."""
+        return self._store
+
+    @property
+    def engine(self) -> TaskEngine:
+        """What accepts and runs tasks."""
+        return self._engine
+
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        retries: int = 0,
+        delay: Seconds = 0.0,
+        backoff: float = 1.0,
+        jitter: Seconds = 0.0,
+        max_delay: Seconds | None = None,
+        retry_on: RetryOn = Exception,
+        timeout: Seconds | None = None,
+        executor: str | None = None,
+    ) -> Callable[[F], F]:
+        """Register a function with options; the function itself stays as it is.
+
+        The wait before retry n, counted from 0, is ``min(delay * backoff**n, max_delay)``
+        plus, at random, up to ``jitter``. Times are seconds, or ``timedelta``.
+
+        Args:
+            name: The name of its tasks; None takes the function's.
+            retries: How often a failed attempt is tried again.
+            delay: The wait before the first retry.
+            backoff: The factor by which each further wait grows.
+            jitter: The most that is added to each wait at random.
+            max_delay: The longest wait, jitter aside; None means no limit.
+            retry_on: The errors after which it is tried again.
+            timeout: The longest that one attempt may take; None means no limit. A sync
+                function's thread runs on after it, but nobody waits for its end.
+            executor: "async" on the event loop, "thread" in a worker thread; None chooses
+                by the function's kind.
+
+        Raises:
+            ConfigurationError: A value that can't be used.
+        """
+        options = make_options(
+            retries=retries,
+            delay=delay,
+            backoff=backoff,
+            jitter=jitter,
+            max_delay=max_delay,
+            retry_on=retry_on,
+            timeout=timeout,
+            executor=executor,
+        )
+
+        def register(function: F) -> F:
+            self._registry.register(function, options, name)
+            return function
+
+        return register
+
+    async def get_tasks(
+        self, background_tasks: BackgroundTasks
+    ) -> AsyncIterator[ManagedBackgroundTasks]:
+        """The dependency that gives an endpoint its managed background tasks.
+
+        Use it as ``tasks: ManagedBackgroundTasks = Depends(task_manager.get_tasks)``. Tasks
+        of a request that fails before they start are cancelled, and say so.
+        """
+        tasks = ManagedBackgroundTasks(self._engine, background_tasks)
+        try:
+            yield tasks
+        finally:
+            tasks.discard_unstarted(NEVER_RUN)
+
+    async def execute(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        tags: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **kwargs: Any,
+    ) -> TaskRecord:
+        """Run one task through the whole path, and wait for it and its events.
+
+        Args:
+            func: A function, registered or not.
+            *args: Its positional arguments.
+            tags: Labels that the task's events and record carry.
+            idempotency_key: Where a task with this key is pending, runs, or has succeeded,
+                that one's record is returned and nothing runs.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The task's record, also of a task that failed.
+
+        Raises:
+            TaskArgumentError: It can't be called so, or the tags are no dict[str, str].
+            TaskflowError: The manager is shutting down, or can't be opened.
+        """
+        task_id, execution = self._engine.accept(
+            func, args, kwargs, tags=tags, idempotency_key=idempotency_key
+        )
+        if execution is not None:
+            await self._engine.run(execution, drain=True)
+        return self.get_task(task_id)
+
+    def run(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        tags: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **kwargs: Any,
+    ) -> TaskRecord:
+        """Do what ``execute()`` does, from a thread without a running event loop.
+
+        Raises:
+            RunningLoopError: An event loop runs in this thread.
+            TaskflowError: As ``execute()``.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise RunningLoopError
+        call = self.execute(func, *args, tags=tags, idempotency_key=idempotency_key, **kwargs)
+        loop = self._engine.loop
+        if loop is not None and loop.is_running():
+            return asyncio.run_coroutine_threadsafe(call, loop).result()
+        return asyncio.run(call)
+
+    def get_task(self, task_id: str) -> TaskRecord:
+        """A task's record as it is now, with its logs.
+
+        Raises:
+            TaskNotFoundError: There is none of this id.
+        """
+        record = self._store.get(task_id)
+        if record is None:
+            raise TaskNotFoundError(task_id)
+        return record
+
+    def observer_stats(self) -> dict[str, ObserverStats]:
+        """Figures by observer.
+
+        The keys are class names, ``Name-2`` for the second one of a class, and "pipeline"
+        for the handlers of the process's own logging configuration.
+        """
+        return {**self._observers.stats(), "pipeline": self._branch.pipeline.stats()}
+
+    def init_app(self, app: FastAPI) -> None:
+        """Start and stop with an app, whether or not it has a lifespan of its own."""
+        wrap_lifespan(app, self)
+
+    async def startup(self) -> None:
+        """Open files and the database, and run the observers' ``startup()``.
+
+        Each call wants a ``shutdown()`` of its own; only the first one acts.
+
+        Raises:
+            LogFileError: A log file can't be written.
+            StoreError: The database can't be used.
+        """
+        if self._users == 0:
+            await self._engine.start()
+        self._users += 1
+
+    async def shutdown(self) -> None:
+        """Stop in order; afterwards it may be started again.
+
+        No more tasks are accepted; running ones get ``shutdown_timeout``, the rest are
+        interrupted; then the observers are drained and closed, and the store is closed.
+        """
+        self._users = max(0, self._users - 1)
+        if self._users == 0 and self._engine.is_open:
+            await self._engine.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.startup()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.shutdown()

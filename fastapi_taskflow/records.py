@@ -1,0 +1,125 @@
+"""How a task's ``LogRecord`` is laid out, and how an event is read back off it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent, TaskStatus
+from fastapi_taskflow.levels import level_name
+
+LIBRARY = "fastapi_taskflow"
+TASK = f"{LIBRARY}.task"
+LIFECYCLE = f"{LIBRARY}.lifecycle"
+
+_CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
+_OUTCOME = ("status", "retries_used", "duration", "error", "stacktrace")
+OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME)
+"""The attributes this library sets on a record, beside the standard library's."""
+
+PREFIX = "extra_"
+_BARE = logging.LogRecord("", 0, "", 0, "", (), None)
+STANDARD_ATTRIBUTES = frozenset(vars(_BARE)) | {"message", "asctime", "taskName"}
+_RESERVED = STANDARD_ATTRIBUTES | frozenset(dir(_BARE)) | frozenset((*OWN_ATTRIBUTES, "_given"))
+
+LIFECYCLE_LEVELS = {
+    TaskStatus.PENDING: logging.DEBUG,
+    TaskStatus.RUNNING: logging.INFO,
+    TaskStatus.SUCCESS: logging.INFO,
+    TaskStatus.CANCELLED: logging.INFO,
+    TaskStatus.INTERRUPTED: logging.WARNING,
+    TaskStatus.FAILED: logging.ERROR,
+}
+"""The natural level of a change to each status."""
+
+
+class TaskLogRecord(logging.LogRecord):
+    """A record that remembers its extras as given.
+
+    The slot lies outside ``__dict__``, so formatters and shippers that walk a record's
+    attributes see each extra once.
+    """
+
+    __slots__ = ("_given",)
+
+
+def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
+    """Set extras as attributes; a name that is taken gets the prefix ``extra_``."""
+    record._given = extra  # noqa: SLF001  # a slot of TaskLogRecord's, if it is one
+    attributes = record.__dict__
+    for key, value in extra.items():
+        attributes[PREFIX + key if is_reserved(key) else key] = value
+
+
+def given_extra(record: logging.LogRecord) -> dict[str, Any]:
+    """A record's extras under the names that the caller gave them."""
+    extra: dict[str, Any] | None = getattr(record, "_given", None)
+    if extra is not None:
+        return extra
+    # The record was copied without its slots, by pickle say: read them off the attributes.
+    return {
+        key.removeprefix(PREFIX) if is_reserved(key.removeprefix(PREFIX)) else key: value
+        for key, value in vars(record).items()
+        if not is_reserved(key)
+    }
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a record's attribute of this name belongs to the standard library or to us."""
+    return name in _RESERVED or name.startswith("__")
+
+
+def is_log(record: logging.LogRecord) -> bool:
+    """Whether the record is an entry that a task logged."""
+    return record.name.startswith(TASK) and "seq" in record.__dict__
+
+
+def is_lifecycle(record: logging.LogRecord) -> bool:
+    """Whether the record is a status change of a task."""
+    return record.name.startswith(LIFECYCLE) and "status" in record.__dict__
+
+
+def event_from(record: logging.LogRecord) -> Event | None:
+    """The event that a record tells of; None for a record of another library."""
+    if is_log(record):
+        return _log_event(record, record.__dict__)
+    if is_lifecycle(record):
+        return _lifecycle_event(record, record.__dict__)
+    return None
+
+
+def _log_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LogEvent:
+    return LogEvent(
+        task_id=attributes["task_id"],
+        func_name=attributes["func_name"],
+        message=record.getMessage(),
+        level=level_name(record.levelno),
+        timestamp=utc_time(record),
+        attempt=attributes["attempt"],
+        tags=dict(attributes["tags"]),
+        extra=dict(given_extra(record)),
+        seq=attributes["seq"],
+    )
+
+
+def _lifecycle_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LifecycleEvent:
+    return LifecycleEvent(
+        task_id=attributes["task_id"],
+        func_name=attributes["func_name"],
+        status=TaskStatus(attributes["status"]),
+        timestamp=utc_time(record),
+        attempt=attributes["attempt"],
+        retries_used=attributes["retries_used"],
+        duration=attributes["duration"],
+        error=attributes["error"],
+        stacktrace=attributes["stacktrace"],
+        tags=dict(attributes["tags"]),
+        seq=attributes["seq"],
+    )
+
+
+def utc_time(record: logging.LogRecord) -> datetime:
+    """When a record was made."""
+    return datetime.fromtimestamp(record.created, tz=UTC)

@@ -1,0 +1,118 @@
+"""The contract of a store, written once for all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.store.record import LogEntry, TaskRecord
+
+
+class Position(NamedTuple):
+    """A record's place in the order of a listing: newest first, ids break ties."""
+
+    created_at: datetime
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which records a listing has.
+
+    Attributes:
+        status: Only records of this status.
+        func_name: Only those of this function.
+        tags: Only those that have all these tags.
+        text: Only those whose id, function or error contains this, in any case.
+        since: Only those enqueued at this time or later.
+        until: Only those enqueued before this time.
+        after: Only those that come after this position in the listing.
+        limit: The most records to list.
+    """
+
+    status: TaskStatus | None = None
+    func_name: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    text: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: Position | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Figures over all tasks that a store knows.
+
+    Attributes:
+        by_status: How many tasks have each status.
+        avg_duration: Mean duration of the tasks that succeeded or failed, in seconds; None
+            when there are none.
+    """
+
+    by_status: dict[TaskStatus, int]
+    avg_duration: float | None
+
+
+class TaskStore(ABC):
+    """Keeps task records and their log entries. Every method may be called by any thread."""
+
+    @abstractmethod
+    def add(self, record: TaskRecord) -> TaskRecord:
+        """Keep a new record.
+
+        Returns:
+            The record, or the one there is already under its idempotency key.
+        """
+
+    @abstractmethod
+    def update(
+        self, task_id: str, expected: Collection[TaskStatus], **changes: Any
+    ) -> TaskRecord | None:
+        """Change a record's fields, in one step, if its status is one of those expected.
+
+        Returns:
+            The record as it is now, without its logs; None where it was left as it was.
+        """
+
+    @abstractmethod
+    def append(self, task_id: str, entry: LogEntry) -> None:
+        """Add a log entry to a record; an unknown id is passed over."""
+
+    @abstractmethod
+    def get(self, task_id: str) -> TaskRecord | None:
+        """A record with its logs, or None."""
+
+    @abstractmethod
+    def entries(self, task_id: str) -> list[LogEntry] | None:
+        """A record's log entries, the oldest first, or None where there is no such record."""
+
+    @abstractmethod
+    def query(self, query: Query) -> list[TaskRecord]:
+        """The records that a query asks for, newest first, without their logs."""
+
+    @abstractmethod
+    def totals(self) -> Totals:
+        """The figures over all records."""
+
+    def open(self) -> None:  # memory has nothing to open
+        """Open what is needed, now; idempotent.
+
+        Raises:
+            StoreError: It can't be used.
+        """
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything so far is where it lasts.
+
+        Returns:
+            Whether that was so within the timeout, in seconds.
+        """
+        return True
+
+    def close(self, timeout: float) -> None:  # nor to close
+        """Flush within the timeout, in seconds, and let go of what is open; idempotent."""

@@ -1,0 +1,150 @@
+"""The live store: records in memory, bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.store.base import Query, TaskStore, Totals
+from fastapi_taskflow.store.record import LogEntry, TaskRecord
+
+MAX_LOG_ENTRIES = 10_000
+MAX_FINISHED_TASKS = 10_000
+
+
+class _Live:
+    """A record and its log, while they are in memory."""
+
+    __slots__ = ("appended", "entries", "record")
+
+    def __init__(self, record: TaskRecord, max_log_entries: int) -> None:
+        self.record = record
+        self.entries: deque[LogEntry] = deque(maxlen=max_log_entries)
+        self.appended = 0
+
+    def with_logs(self) -> TaskRecord:
+        entries = list(self.entries)
+        logs = [entry.line() for entry in entries]
+        return replace(self.record, logs=logs, logs_dropped=self.appended - len(entries))
+
+
+class MemoryStore(TaskStore):
+    """Keeps every task that has not ended, and the newest of those that have.
+
+    Args:
+        max_log_entries: The most entries kept of one task's log, the newest.
+        max_finished_tasks: The most ended tasks kept, those that ended last.
+    """
+
+    def __init__(
+        self,
+        max_log_entries: int = MAX_LOG_ENTRIES,
+        max_finished_tasks: int = MAX_FINISHED_TASKS,
+    ) -> None:
+        self.max_log_entries = max_log_entries
+        self.max_finished_tasks = max_finished_tasks
+        self._tasks: dict[str, _Live] = {}
+        self._finished: deque[str] = deque()
+        self._keys: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def add(self, record: TaskRecord) -> TaskRecord:
+        """Keep a new record, unless a task that did not fail has its idempotency key."""
+        key = record.idempotency_key
+        with self._lock:
+            first = self._tasks.get(self._keys.get(key, "")) if key is not None else None
+            if first is not None and first.record.status not in _MAY_RUN_AGAIN:
+                return first.record
+            if key is not None:
+                self._keys[key] = record.task_id
+            self._tasks[record.task_id] = _Live(record, self.max_log_entries)
+        return record
+
+    def update(
+        self, task_id: str, expected: Collection[TaskStatus], **changes: Any
+    ) -> TaskRecord | None:
+        """Change a record; an ended one may push the oldest ended one out."""
+        with self._lock:
+            live = self._tasks.get(task_id)
+            if live is None or live.record.status not in expected:
+                return None
+            live.record = record = replace(live.record, **changes)
+            if "status" in changes and record.status.is_final:
+                self._finished.append(task_id)
+                self._forget_oldest()
+        return record
+
+    def append(self, task_id: str, entry: LogEntry) -> None:
+        """Add a log entry; beyond the bound the oldest goes."""
+        live = self._tasks.get(task_id)
+        if live is not None:
+            live.appended += 1
+            live.entries.append(entry)
+
+    def get(self, task_id: str) -> TaskRecord | None:
+        """A record with its logs, or None."""
+        live = self._tasks.get(task_id)
+        return None if live is None else live.with_logs()
+
+    def entries(self, task_id: str) -> list[LogEntry] | None:
+        """A record's entries, or None."""
+        live = self._tasks.get(task_id)
+        return None if live is None else list(live.entries)
+
+    def query(self, query: Query) -> list[TaskRecord]:
+        """The records that match, newest first."""
+        with self._lock:
+            records = [live.record for live in self._tasks.values()]
+        found = [record for record in records if matches(record, query)]
+        found.sort(key=position, reverse=True)
+        return found[: query.limit]
+
+    def totals(self) -> Totals:
+        """Figures over the records in memory."""
+        with self._lock:
+            records = [live.record for live in self._tasks.values()]
+        by_status = dict.fromkeys(TaskStatus, 0)
+        for record in records:
+            by_status[record.status] += 1
+        durations = [r.duration for r in records if r.status in TIMED and r.duration is not None]
+        return Totals(by_status, sum(durations) / len(durations) if durations else None)
+
+    def _forget_oldest(self) -> None:
+        while len(self._finished) > self.max_finished_tasks:
+            live = self._tasks.pop(self._finished.popleft(), None)
+            key = live.record.idempotency_key if live is not None else None
+            if live is not None and key is not None and self._keys[key] == live.record.task_id:
+                del self._keys[key]
+
+
+_MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
+
+TIMED = (TaskStatus.SUCCESS, TaskStatus.FAILED)
+"""The statuses whose tasks' durations count for the mean."""
+
+
+def position(record: TaskRecord) -> tuple[Any, str]:
+    """A record's place in a listing."""
+    return record.created_at, record.task_id
+
+
+def matches(record: TaskRecord, query: Query) -> bool:
+    """Whether a query asks for a record; its limit aside."""
+    return (
+        (query.status is None or record.status is query.status)
+        and (query.func_name is None or record.func_name == query.func_name)
+        and query.tags.items() <= record.tags.items()
+        and (query.since is None or record.created_at >= query.since)
+        and (query.until is None or record.created_at < query.until)
+        and (query.after is None or position(record) < tuple(query.after))
+        and (query.text is None or _contains(record, query.text.casefold()))
+    )
+
+
+def _contains(record: TaskRecord, text: str) -> bool:
+    fields = (record.task_id, record.func_name, record.error or "")
+    return any(text in field.casefold() for field in fields)

@@ -1,0 +1,81 @@
+"""What is known of a task: its record, and the log entries in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.events import TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry in a task's record.
+
+    Attributes:
+        seq: The event's position in the task; None for the separator before a retry.
+        timestamp: When it was logged, in UTC.
+        level: The level's name in lower case.
+        message: The message, or the separator.
+        attempt: Zero-based index of the attempt.
+        extra: The fields given with the message.
+    """
+
+    seq: int | None
+    timestamp: datetime
+    level: str
+    message: str
+    attempt: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The entry as a line: time and message, or the separator alone."""
+        if self.seq is None:
+            return self.message
+        return f"{self.timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task as it was at one moment.
+
+    Attributes:
+        task_id: The task's UUID.
+        func_name: The name it is registered under.
+        status: Where it is in its life.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        tags: The tags given when it was enqueued.
+        idempotency_key: The key it was enqueued under, if any.
+        created_at: When it was enqueued, in UTC.
+        start_time: When its body first started, in UTC.
+        end_time: When it ended, in UTC.
+        duration: Seconds from the first start to the end, retries included.
+        attempt: Zero-based index of the last attempt.
+        retries_used: How many retries it has used.
+        result: What its body returned; kept in memory only.
+        error: The message of the error that it failed with.
+        stacktrace: That error's traceback.
+        logs: Its log, a line an entry, the oldest first.
+        logs_dropped: How many older entries were dropped to bound the log.
+    """
+
+    task_id: str
+    func_name: str
+    status: TaskStatus
+    created_at: datetime
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: dict[str, Any] = field(default_factory=dict, repr=False)
+    tags: dict[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    duration: float | None = None
+    attempt: int = 0
+    retries_used: int = 0
+    result: Any = field(default=None, repr=False)
+    error: str | None = None
+    stacktrace: str | None = field(default=None, repr=False)
+    logs: list[str] = field(default_factory=list, repr=False)
+    logs_dropped: int = 0

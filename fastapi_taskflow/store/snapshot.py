@@ -1,0 +1,111 @@
+"""The store with a database behind it: memory answers, the database lasts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Collection
+from typing import Any
+
+from fastapi_taskflow.errors import ConfigurationTypeError
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.store.base import Query, TaskStore, Totals
+from fastapi_taskflow.store.memory import MemoryStore
+from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.sql import Database
+from fastapi_taskflow.store.writer import Writer
+
+READ_TIMEOUT = 2.0
+"""Seconds that a listing waits for the writer, so that it shows what has just happened."""
+
+
+class SnapshotStore(TaskStore):
+    """Writes every change to a database as well, from a thread of its own.
+
+    Records of tasks that this process has in memory are read there; listings and figures
+    come from the database, and from memory alone while it takes no writes.
+
+    Args:
+        memory: The live records.
+        database: What lasts.
+        log: Where to report that the database can't be written; a logger that never raises.
+    """
+
+    def __init__(self, memory: MemoryStore, database: Database, log: logging.Logger) -> None:
+        self._memory = memory
+        self._database = database
+        self._writer = Writer(database, log)
+        weakref.finalize(self, self._writer.stop)
+
+    def open(self) -> None:
+        """Connect to the database.
+
+        Raises:
+            StoreError: It can't be used.
+        """
+        self._database.open()
+
+    def add(self, record: TaskRecord) -> TaskRecord:
+        """Keep a new record, here and in the database."""
+        kept = self._memory.add(record)
+        if kept is record:
+            self._writer.record(record, new=True)
+        return kept
+
+    def update(
+        self, task_id: str, expected: Collection[TaskStatus], **changes: Any
+    ) -> TaskRecord | None:
+        """Change a record, here and in the database."""
+        record = self._memory.update(task_id, expected, **changes)
+        if record is not None:
+            self._writer.record(record)
+        return record
+
+    def append(self, task_id: str, entry: LogEntry) -> None:
+        """Add a log entry, here and in the database."""
+        self._memory.append(task_id, entry)
+        self._writer.entry(task_id, entry)
+
+    def get(self, task_id: str) -> TaskRecord | None:
+        """A record of this process from memory, another one from the database."""
+        return self._memory.get(task_id) or self._database.get(task_id)
+
+    def entries(self, task_id: str) -> list[LogEntry] | None:
+        """A record's entries: of this process from memory, others from the database."""
+        live = self._memory.entries(task_id)
+        return self._database.entries(task_id) if live is None else live
+
+    def query(self, query: Query) -> list[TaskRecord]:
+        """The records in the database that match."""
+        return self._readable().query(query)
+
+    def totals(self) -> Totals:
+        """Figures over the records in the database."""
+        return self._readable().totals()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that happened so far is in the database."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float) -> None:
+        """Flush, and disconnect."""
+        self._writer.close(timeout)
+
+    def _readable(self) -> TaskStore | Database:
+        return self._database if self.flush(READ_TIMEOUT) else self._memory
+
+
+def with_snapshots(memory: MemoryStore, location: object, log: logging.Logger) -> TaskStore:
+    """The store for a ``snapshot_db``: the live one alone where there is none.
+
+    Raises:
+        ConfigurationError: It is neither a path nor a URL.
+        StoreError: It is the URL of another database than SQLite.
+    """
+    if location is None:
+        return memory
+    if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
+        expected = "the path of a SQLite file, or its sqlite:/// URL"
+        raise ConfigurationTypeError("snapshot_db", location, expected)
+    return SnapshotStore(memory, Database(os.fsdecode(location)), log)

@@ -1,0 +1,71 @@
+"""What all tests share: logging as it was before each one, and Python in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _state_of(logger: logging.Logger) -> dict[str, Any]:
+    names = ("level", "propagate", "disabled")
+    state = {name: getattr(logger, name) for name in names}
+    return {**state, "handlers": logger.handlers[:], "filters": logger.filters[:]}
+
+
+_FRESH: dict[str, Any] = {
+    "level": 0,
+    "propagate": True,
+    "disabled": False,
+    "handlers": [],
+    "filters": [],
+}
+
+
+def _known_loggers() -> dict[str, logging.Logger]:
+    known = logging.root.manager.loggerDict.items()
+    return {name: logger for name, logger in known if isinstance(logger, logging.Logger)}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Put back, after each test, what it changed in the process's logging."""
+    before = {logger: _state_of(logger) for logger in (logging.root, *_known_loggers().values())}
+    disabled, factory = logging.root.manager.disable, logging.getLogRecordFactory()
+
+    yield
+
+    for logger in (logging.root, *_known_loggers().values()):
+        state = before.get(logger, _FRESH)
+        for name in ("propagate", "disabled", "handlers", "filters"):
+            setattr(logger, name, state[name])
+        logger.setLevel(state["level"])  # last: it also clears what loggers have cached
+    logging.disable(disabled)
+    logging.setLogRecordFactory(factory)  # noqa: TID251  # tests set it, to see it honoured
+
+
+@pytest.fixture
+def run_python() -> RunPython:
+    """Run a program in a new interpreter, and give its output and exit code.
+
+    A program that hangs fails the test, after ``timeout`` seconds.
+    """
+
+    def run(program: str, *arguments: str, timeout: float = 60.0, **environment: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    return run
