@@ -16,6 +16,7 @@ from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.snapshot import snapshot
+from fastapi_taskflow.loggers.tree import GUARDED
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
@@ -29,8 +30,8 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _diagnostics = Diagnostics(f"{LIBRARY}.execution")
 _orphans = Diagnostics(TASK)
-_reported_levels: set[str] = set()
-_MAX_REPORTED_LEVELS = 100  # levels made from data must not grow the set without end
+_reported: set[str] = set()
+_MAX_REPORTED = 100  # levels made from data must not grow the set without end
 
 
 def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
@@ -54,6 +55,12 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
         levelno = _level_number(level)
         if _orphans.isEnabledFor(levelno):
             _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
+
+
+def _log_outside(message: object, level: object, extra: dict[str, Any], caller: FrameType) -> None:
+    levelno = _level_number(level)
+    if _orphans.isEnabledFor(levelno):
+        _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
 
 
 class EventOrder:
@@ -165,7 +172,12 @@ def make_record(
     if factory is logging.LogRecord:
         factory = TaskLogRecord
     path, line, function = _place(caller)
-    record = factory(name, levelno, path, line, message, (), exc_info, function)
+    fields = (name, levelno, path, line, message, (), exc_info, function)
+    try:
+        record = factory(*fields)
+    except GUARDED as error:  # somebody's factory: the line must not be lost to it
+        record = TaskLogRecord(*fields)
+        _report("the process's log record factory failed", error)
     if extra is not None:
         attach_extra(record, extra)
     return record
@@ -214,13 +226,15 @@ def _level_number(level: object) -> int:
 
 
 def _report_level(level: str) -> None:
-    if level not in _reported_levels and len(_reported_levels) < _MAX_REPORTED_LEVELS:
-        _reported_levels.add(level)
-        _diagnostics.warning(
-            "task_log(level=%s): no such level, the entry is kept as info; expected one of %s",
-            level,
-            ", ".join(known_levels()),
-        )
+    choices = ", ".join(known_levels())
+    _report(f"task_log(level={level}): no such level, it counts as info; expected one of {choices}")
+
+
+def _report(what: str, error: BaseException | None = None) -> None:
+    """Say it once: a mistake in a loop, or in a factory, is made every time."""
+    if what not in _reported and len(_reported) < _MAX_REPORTED:
+        _reported.add(what)
+        _diagnostics.warning("%s", what, exc_info=error)
 
 
 def _text(value: object, render: Callable[[object], str] = str) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from fastapi_taskflow.loggers.tree import GUARDED, TreeLogger
 from fastapi_taskflow.records import LIBRARY
@@ -130,7 +131,15 @@ def _describe(error: BaseException) -> str:
 
 
 class Diagnostics(TreeLogger):
-    """A logger for the library's own news, which no broken handler can turn into an error."""
+    """A logger for the library's own news, which nothing broken can turn into an error."""
+
+    def makeRecord(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        """A record made by the process's factory, or a plain one where that fails."""
+        try:
+            return super().makeRecord(*args, **kwargs)
+        except GUARDED:
+            name, level, path, line, message, arguments, exc_info, *_ = args
+            return logging.LogRecord(name, level, path, line, message, arguments, exc_info)
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count it; a report of it would go the same broken way."""

@@ -89,13 +89,11 @@ class TreeLogger(logging.Logger):
     def isEnabledFor(self, level: int) -> bool:
         """Whether the pipeline lets a record of this level through.
 
-        ``disable_existing_loggers`` disables loggers of the registry; what it says is about
-        them, not about the records that pass their names.
+        Asked without the registered logger's own ``isEnabledFor``: that one says no where
+        ``disable_existing_loggers`` has disabled it, and takes the lock under which
+        ``dictConfig`` closes handlers.
         """
-        logger = self.registered()
-        if logger.disabled:
-            return level > self.manager.disable and level >= logger.getEffectiveLevel()
-        return logger.isEnabledFor(level)
+        return level > self.manager.disable and level >= self.getEffectiveLevel()
 
     def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
         self, record: logging.LogRecord

@@ -106,6 +106,6 @@ handler: logging.Handler = TaskRotatingFileHandler("tasks.log", maxBytes=100, ba
 handler.setFormatter(TaskFormatter())
 TaskStreamHandler()
 FileLogger("tasks.log", path="twice")  # type: ignore[misc]  # given twice
-StdoutLogger("debug")  # type: ignore[misc]  # keyword-only
-TaskManager("tasks.db")  # type: ignore[misc]  # keyword-only
+StdoutLogger("debug")  # type: ignore[call-arg, arg-type]  # keyword-only
+TaskManager("tasks.db")  # type: ignore[call-arg]  # keyword-only
 manager.task(retries="3")  # type: ignore[arg-type]  # a whole number
