@@ -49,12 +49,13 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
     """
     caller = sys._getframe(1)  # documented; what logging itself reads
     emitter = active_task.get()
-    if isinstance(emitter, TaskEmitter):
-        emitter.log(message, level, extra, caller)
-    else:
-        levelno = _level_number(level)
-        if _orphans.isEnabledFor(levelno):
-            _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
+    try:
+        if isinstance(emitter, TaskEmitter):
+            emitter.log(message, level, extra, caller)
+        else:
+            _log_outside(message, level, extra, caller)
+    except GUARDED as error:  # the promise of this function, should all else fail
+        _report("task_log() failed and the entry is lost", error)
 
 
 def _log_outside(message: object, level: object, extra: dict[str, Any], caller: FrameType) -> None:
