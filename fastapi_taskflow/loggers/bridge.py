@@ -13,6 +13,7 @@ from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
+from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import EventQueue
 from fastapi_taskflow.loggers.tree import GUARDED
@@ -20,8 +21,6 @@ from fastapi_taskflow.records import event_from
 
 QUEUE_SIZE = 10_000
 EVENT_TIMEOUT = 30.0
-HOOK_TIMEOUT = 10.0
-"""Seconds that ``startup()`` and ``close()`` of an observer may take."""
 
 
 class AsyncObserver(Protocol):
@@ -120,7 +119,7 @@ class ObserverHandler(logging.Handler):
             self.ledger.drop("shutdown", left)
         if self._started:
             self._started = False
-            await self._guarded("closing", self.observer.close, HOOK_TIMEOUT)
+            await run_hook(self.observer.close, self.ledger, "closing")
 
     def _consume_here(self) -> Consumer:
         consumer = self._consumer
@@ -134,7 +133,7 @@ class ObserverHandler(logging.Handler):
     async def _start_observer(self) -> None:
         if not self._started:
             self._started = True
-            await self._guarded("starting up", self.observer.startup, HOOK_TIMEOUT)
+            await run_hook(self.observer.startup, self.ledger, "starting up")
 
     async def _deliver(self, event: Event) -> None:
         if isinstance(event, LogEvent):
@@ -143,30 +142,17 @@ class ObserverHandler(logging.Handler):
             await self._tell("a status change", lambda: self.observer.on_lifecycle(event))
 
     async def _tell(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self._guarded(f"handling {what}", call, self.timeout, accepted=True)
-        except asyncio.CancelledError:
-            self.ledger.drop("shutdown")
-            raise
-
-    async def _guarded(
-        self,
-        doing: str,
-        call: Callable[[], Awaitable[None]],
-        timeout: float,
-        *,
-        accepted: bool = False,
-    ) -> None:
         """Await a method of the observer's: only a cancellation of this very task gets out."""
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with asyncio.timeout(self.timeout) as limit:
                 await call()
         except GUARDED as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                self.ledger.drop("shutdown")
                 raise
             if limit.expired():
-                error = TimeoutError(f"not done within {timeout:g} s")
-            self.ledger.fail(error, doing, accepted=accepted)
+                error = TimeoutError(f"not done in {self.timeout:g} s")
+            self.ledger.fail(error, f"handling {what}", accepted=True)
 
 
 def _is_cancelled() -> bool:

@@ -15,6 +15,9 @@ from fastapi_taskflow.loggers.queue import EventQueue
 BREATH = 64
 """Events delivered before other work on the loop gets a turn."""
 
+STOP_TIMEOUT = 1.0
+"""Seconds after which a consumer is left behind whose observer won't be cancelled."""
+
 
 class Consumer:
     """Delivers queued events in order, one at a time, for as long as its loop runs.
@@ -66,7 +69,7 @@ class Consumer:
         """End the consumer; on its own loop, wait until it has ended."""
         if asyncio.get_running_loop() is self.loop:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=STOP_TIMEOUT)
         else:
             self.retire()
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from fastapi_taskflow.errors import ConfigurationTypeError, TaskflowError
+from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
-from fastapi_taskflow.loggers.bridge import HOOK_TIMEOUT, ObserverHandler
+from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
-from fastapi_taskflow.loggers.tree import GUARDED
 
 ObserverChoice = TaskObserver | ObserverHandler
 """What ``loggers=`` takes."""
@@ -71,7 +71,7 @@ class Observers:
             TaskflowError: A built-in observer can't do its work.
         """
         for observer, ledger in self._synchronous:
-            await _hook(observer.startup, ledger, "starting up")
+            await run_hook(observer.startup, ledger, "starting up")
         if wait:
             await _together([bridge.start() for bridge in self._bridges])
 
@@ -84,7 +84,7 @@ class Observers:
         await self.drain(timeout)
         await _together([bridge.stop() for bridge in self._bridges])
         for observer, ledger in reversed(self._synchronous):
-            await _hook(observer.close, ledger, "closing")
+            await run_hook(observer.close, ledger, "closing")
 
     def stats(self) -> dict[str, ObserverStats]:
         """The observers' figures, by class name, a second one of a class as ``Name-2``."""
@@ -114,16 +114,6 @@ def _listed(choices: Iterable[object]) -> list[ObserverChoice]:
 
 def _queued(handler: logging.Handler) -> int:
     return handler.queued if isinstance(handler, ObserverHandler) else 0
-
-
-async def _hook(call: Callable[[], Awaitable[None]], ledger: Ledger, doing: str) -> None:
-    try:
-        async with asyncio.timeout(HOOK_TIMEOUT):
-            await call()
-    except TaskflowError:
-        raise
-    except GUARDED as error:
-        ledger.fail(error, doing)
 
 
 async def _together(waits: list[Coroutine[Any, Any, None]], timeout: float | None = None) -> None:

@@ -1,0 +1,42 @@
+"""An observer's ``startup()`` and ``close()``, run so that neither can hurt or hold anyone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fastapi_taskflow.errors import TaskflowError
+from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.tree import GUARDED
+
+HOOK_TIMEOUT = 10.0
+"""Seconds that a hook may take."""
+
+
+async def run_hook(hook: Callable[[], Awaitable[None]], ledger: Ledger, doing: str) -> None:
+    """Run a hook; what it raises is counted and reported, and so is one that takes too long.
+
+    One that does not even end when it is cancelled is left behind.
+
+    Raises:
+        TaskflowError: A built-in observer can't do its work: that is the user's to know.
+    """
+    task = asyncio.ensure_future(_outcome(hook))
+    try:
+        await asyncio.wait({task}, timeout=HOOK_TIMEOUT)
+    finally:
+        task.cancel()
+    error = task.result() if task.done() else TimeoutError(f"not done in {HOOK_TIMEOUT:g} s")
+    if isinstance(error, TaskflowError):
+        raise error
+    if error is not None:
+        ledger.fail(error, doing)
+
+
+async def _outcome(hook: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """What a hook raised, as a value: a task must not end with SystemExit."""
+    try:
+        await hook()
+    except GUARDED as error:
+        return error
+    return None
