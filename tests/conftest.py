@@ -29,6 +29,10 @@ _FRESH: dict[str, Any] = {
 }
 
 
+# What logging.addLevelName adds can't be taken back in public.
+_LEVEL_NAMES: list[dict[Any, Any]] = [logging._levelToName, logging._nameToLevel]  # noqa: SLF001
+
+
 def _known_loggers() -> dict[str, logging.Logger]:
     known = logging.root.manager.loggerDict.items()
     return {name: logger for name, logger in known if isinstance(logger, logging.Logger)}
@@ -39,8 +43,13 @@ def logging_as_before() -> Iterator[None]:
     """Put back, after each test, what it changed in the process's logging."""
     before = {logger: _state_of(logger) for logger in (logging.root, *_known_loggers().values())}
     disabled, factory = logging.root.manager.disable, logging.getLogRecordFactory()
+    names = [(known, known.copy()) for known in _LEVEL_NAMES]
 
     yield
+
+    for known, saved in names:
+        known.clear()
+        known.update(saved)
 
     for logger in (logging.root, *_known_loggers().values()):
         state = before.get(logger, _FRESH)

@@ -12,7 +12,12 @@ import uvicorn
 
 from fastapi_taskflow.cli.demo import Demo
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text, for people and pipes alike
+)
 
 WHERE = """
 fastapi_taskflow demo

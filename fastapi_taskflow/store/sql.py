@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.sql import bindparam
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.sanitise import sanitise
+from fastapi_taskflow.sanitise import plain_text, sanitise
 from fastapi_taskflow.store.base import Query, Totals
 from fastapi_taskflow.store.memory import TIMED
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -69,6 +70,7 @@ class Database:
                 "use the newer release of fastapi_taskflow that made it",
             )
         self._engine = engine
+        weakref.finalize(self, engine.dispose)
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -204,14 +206,18 @@ _COLUMNS = tuple(column.name for column in tasks.columns)
 
 
 def _task_row(record: TaskRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in _COLUMNS}
+    row = {name: _storable(getattr(record, name)) for name in _COLUMNS}
     return {**row, "status": record.status.value}
 
 
 def _entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
     names = ("seq", "timestamp", "level", "message", "attempt")
-    row = {name: getattr(entry, name) for name in names}
+    row = {name: _storable(getattr(entry, name)) for name in names}
     return {**row, "task_id": task_id, "extra": sanitise(entry.extra)}
+
+
+def _storable(value: Any) -> Any:
+    return plain_text(value) if isinstance(value, str) else value  # no lone surrogates
 
 
 def _record(row: Row[Any], logs: Iterable[str]) -> TaskRecord:

@@ -7,8 +7,6 @@ import threading
 import time
 from collections import deque
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
 
@@ -124,7 +122,7 @@ class Writer:
                 [record for id_, record in records.items() if id_ not in new],
                 entries,
             )
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._give_back(records, new, entries)
             self._report(error)
             return False

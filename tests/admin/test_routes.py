@@ -1,0 +1,158 @@
+"""The JSON routes, through an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from fastapi_taskflow import ConfigurationError, InMemoryLogger, TaskAdmin, TaskManager, task_log
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> TaskManager:
+    database = tmp_path / "tasks.db" if request.param == "sqlite" else None
+    return TaskManager(loggers=[InMemoryLogger()], snapshot_db=database)
+
+
+@pytest.fixture
+def client(manager: TaskManager) -> Iterator[TestClient]:
+    app = FastAPI()
+    TaskAdmin(app, manager)
+    with TestClient(app) as client:
+        yield client
+
+
+def fail(secret: str) -> None:
+    raise ValueError("boom")
+
+
+def test_a_list_is_filtered_and_shows_no_arguments(
+    client: TestClient, manager: TaskManager
+) -> None:
+    good = manager.run(task_log, "hello", tags={"a": "1", "b": "2"})
+    bad = manager.run(fail, "pass" + "word", tags={"a": "1"})
+
+    def ids(**params: Any) -> list[str]:
+        return [task["task_id"] for task in client.get("/tasks", params=params).json()]
+
+    hour = timedelta(hours=1)
+    now = datetime.now(UTC)
+    assert ids() == [bad.task_id, good.task_id]
+    assert ids(status="failed") == [bad.task_id]
+    assert ids(func_name="task_log") == [good.task_id]
+    assert ids(tag=["a:1", "b:2"]) == [good.task_id]
+    assert ids(q="BOOM") == [bad.task_id]
+    assert ids(since=(now + hour).isoformat()) == []
+    assert ids(until=(now + hour).replace(tzinfo=None).isoformat()) == [bad.task_id, good.task_id]
+    assert "password" not in client.get("/tasks").text
+    assert "password" not in client.get(f"/tasks/{bad.task_id}").text
+
+
+def test_link_headers_lead_through_all_pages(client: TestClient, manager: TaskManager) -> None:
+    for number in range(7):
+        manager.run(task_log, number)
+    met: list[str] = []
+    url: str | None = "/tasks?limit=3"
+
+    while url is not None:
+        page = client.get(url)
+        met += [task["task_id"] for task in page.json()]
+        url = page.links.get("next", {}).get("url")
+
+    assert len(met) == len(set(met)) == 7
+
+
+def test_one_task_has_its_traceback_and_lines(client: TestClient, manager: TaskManager) -> None:
+    record = manager.run(fail, "x")
+
+    task = client.get(f"/tasks/{record.task_id}").json()
+
+    assert (task["status"], task["error"], task["attempt"]) == ("failed", "boom", 0)
+    assert "ValueError: boom" in task["stacktrace"]
+    assert task["logs"] == []
+
+
+def test_log_entries_are_filtered_and_never_break_the_answer(
+    client: TestClient, manager: TaskManager
+) -> None:
+    def body() -> None:
+        task_log("one", level="debug", odd=float("nan"), raw=b"\xff", half="\ud800")
+        task_log("two \ud800")
+        task_log("three", level="error")
+
+    record = manager.run(body)
+
+    def messages(**params: Any) -> list[str]:
+        answer = client.get(f"/tasks/{record.task_id}/logs", params=params)
+        return [entry["message"] for entry in answer.json()]
+
+    first = client.get(f"/tasks/{record.task_id}/logs").json()[0]
+    assert first["extra"] == {"odd": "nan", "raw": "\\xff", "half": "\\ud800"}
+    assert messages() == ["one", "two \\ud800", "three"]
+    assert messages(level="INFO") == ["two \\ud800", "three"]
+    assert messages(after=1, limit=1) == ["two \\ud800"]
+    assert messages(after=99) == []
+    assert client.get(f"/tasks/{record.task_id}").status_code == 200
+
+
+def test_metrics_count_and_show_the_observers(client: TestClient, manager: TaskManager) -> None:
+    empty = client.get("/tasks/metrics").json()
+    manager.run(task_log, "x")
+    manager.run(fail, "x")
+
+    metrics = client.get("/tasks/metrics").json()
+
+    assert (empty["total"], empty["success_rate"], empty["avg_duration_seconds"]) == (0, None, None)
+    assert (metrics["total"], metrics["success"], metrics["failed"]) == (2, 1, 1)
+    assert metrics["success_rate"] == 0.5
+    assert metrics["avg_duration_seconds"] > 0
+    assert metrics["observers"]["InMemoryLogger"]["delivered"] == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "says"),
+    [
+        ("/tasks/nope", 404, "no task with id 'nope'"),
+        ("/tasks/nope/logs", 404, "no task with id 'nope'"),
+        ("/tasks/nope/logs?level=loud", 400, "level='loud' can't be used; expected one of 'debug'"),
+        ("/tasks?cursor=zz", 400, "cursor='zz' can't be used"),
+        ("/tasks?cursor=%F0%9F%8E%89", 400, "can't be used"),
+        ("/tasks?tag=nocolon", 400, "tag='nocolon' can't be used; expected key:value"),
+        ("/tasks?status=done", 422, "'pending', 'running', 'success'"),
+        ("/tasks?limit=0", 422, "greater than or equal to 1"),
+        ("/tasks?since=yesterday", 422, "valid datetime"),
+    ],
+)
+def test_a_request_that_cant_be_answered_says_why(
+    client: TestClient, url: str, status: int, says: str
+) -> None:
+    answer = client.get(url)
+
+    assert answer.status_code == status
+    assert says in str(answer.json()["detail"])
+
+
+def test_the_routes_are_typed_in_openapi(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    schemas = {
+        path: operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        for path, operations in paths.items()
+    }
+    assert schemas["/tasks"]["items"] == {"$ref": "#/components/schemas/TaskSummary"}
+    assert schemas["/tasks/{task_id}"] == {"$ref": "#/components/schemas/TaskDetail"}
+    assert schemas["/tasks/{task_id}/logs"]["items"] == {"$ref": "#/components/schemas/Entry"}
+    assert schemas["/tasks/metrics"] == {"$ref": "#/components/schemas/Metrics"}
+    assert "404" in paths["/tasks/{task_id}"]["get"]["responses"]
+
+
+@pytest.mark.parametrize("path", ["tasks", "/tasks/", "", "/"])
+def test_a_path_that_is_none_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="path="):
+        TaskAdmin(FastAPI(), TaskManager(), path=path)

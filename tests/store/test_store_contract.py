@@ -1,0 +1,243 @@
+"""What every store must do, over all of them; and what lasts beyond a process."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastapi_taskflow import ConfigurationError, StoreError, TaskManager, TaskStatus, task_log
+from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.store import LogEntry, MemoryStore, Query, TaskRecord, TaskStore
+from fastapi_taskflow.store.base import Position
+from fastapi_taskflow.store.snapshot import with_snapshots
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def _record(number: int, **fields: Any) -> TaskRecord:
+    values: dict[str, Any] = {
+        "task_id": f"id-{number:03}",
+        "func_name": "send",
+        "status": TaskStatus.PENDING,
+        "created_at": NOON + timedelta(seconds=number),
+    }
+    return TaskRecord(**{**values, **fields})
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
+    location = tmp_path / "tasks.db" if request.param == "sqlite" else None
+    store = with_snapshots(MemoryStore(), location, Diagnostics("fastapi_taskflow.store"))
+    store.open()
+    yield store
+    store.close(10.0)
+
+
+def test_a_record_comes_back_as_it_was_added(store: TaskStore) -> None:
+    record = _record(1, tags={"a": "b"}, idempotency_key="key")
+
+    store.add(record)
+
+    assert store.get("id-001") == record
+    assert store.get("id-002") is None
+    assert store.entries("id-002") is None
+
+
+def test_an_update_is_compare_and_set(store: TaskStore) -> None:
+    store.add(_record(1))
+
+    taken = store.update(
+        "id-001", (TaskStatus.PENDING,), status=TaskStatus.RUNNING, start_time=NOON
+    )
+    refused = store.update("id-001", (TaskStatus.PENDING,), status=TaskStatus.CANCELLED)
+    unknown = store.update("id-009", (TaskStatus.PENDING,), status=TaskStatus.RUNNING)
+
+    assert taken is not None
+    assert (taken.status, taken.start_time) == (TaskStatus.RUNNING, NOON)
+    assert (refused, unknown) == (None, None)
+    assert [r.status for r in store.query(Query())] == [TaskStatus.RUNNING]
+
+
+def test_entries_are_kept_in_order_with_their_separators(store: TaskStore) -> None:
+    store.add(_record(1))
+    entry = LogEntry(1, NOON, "info", "hello", 0, {"n": 1})
+    separator = LogEntry(None, NOON, "info", "--- Retry 1 ---", 1)
+
+    store.append("id-001", entry)
+    store.append("id-001", separator)
+    store.append("id-404", entry)
+
+    assert store.entries("id-001") == [entry, separator]
+    record = store.get("id-001")
+    assert record is not None
+    assert record.logs == ["2026-01-01T12:00:00Z hello", "--- Retry 1 ---"]
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        (Query(), ["id-003", "id-002", "id-001"]),
+        (Query(status=TaskStatus.FAILED), ["id-002"]),
+        (Query(func_name="other"), ["id-003"]),
+        (Query(tags={"a": "1"}), ["id-002", "id-001"]),
+        (Query(tags={"a": "1", "b.c": "2"}), ["id-002"]),
+        (Query(tags={"a": "2"}), []),
+        (Query(text="BOOM"), ["id-002"]),
+        (Query(text="100%"), []),
+        (Query(since=NOON + timedelta(seconds=2)), ["id-003", "id-002"]),
+        (Query(until=NOON + timedelta(seconds=2)), ["id-001"]),
+        (Query(limit=1), ["id-003"]),
+        (Query(after=Position(NOON + timedelta(seconds=2), "id-002")), ["id-001"]),
+    ],
+    ids=str,
+)
+def test_a_query_finds_newest_first(store: TaskStore, query: Query, ids: list[str]) -> None:
+    store.add(_record(1, tags={"a": "1"}))
+    failed = {"status": TaskStatus.FAILED, "error": "boom 100"}
+    store.add(_record(2, tags={"a": "1", "b.c": "2"}, **failed))
+    store.add(_record(3, func_name="other"))
+
+    assert [record.task_id for record in store.query(query)] == ids
+
+
+def test_pages_meet_every_record_once_even_where_times_are_equal(store: TaskStore) -> None:
+    for number in range(25):
+        store.add(_record(number, created_at=NOON + timedelta(seconds=number // 10)))
+    met: list[str] = []
+    after = None
+
+    while page := store.query(Query(limit=4, after=after)):
+        met += [record.task_id for record in page]
+        after = Position(page[-1].created_at, page[-1].task_id)
+
+    assert len(met) == len(set(met)) == 25
+
+
+def test_totals_count_by_status_and_time_what_ended(store: TaskStore) -> None:
+    store.add(_record(1, status=TaskStatus.SUCCESS, duration=1.0))
+    store.add(_record(2, status=TaskStatus.FAILED, duration=2.0))
+    store.add(_record(3, status=TaskStatus.INTERRUPTED, duration=9.0))
+    store.add(_record(4))
+
+    totals = store.totals()
+
+    assert {status.value: n for status, n in totals.by_status.items()} == {
+        "pending": 1,
+        "running": 0,
+        "success": 1,
+        "failed": 1,
+        "interrupted": 1,
+        "cancelled": 0,
+    }
+    assert totals.avg_duration == 1.5
+
+
+def test_a_log_keeps_the_newest_entries_and_says_how_many_went() -> None:
+    store = MemoryStore(max_log_entries=3)
+    store.add(_record(1))
+
+    for number in range(10):
+        store.append("id-001", LogEntry(number, NOON, "info", str(number), 0))
+
+    record = store.get("id-001")
+    assert record is not None
+    assert [line[-1] for line in record.logs] == ["7", "8", "9"]
+    assert record.logs_dropped == 7
+
+
+def test_ended_tasks_are_bounded_and_running_ones_are_not() -> None:
+    store = MemoryStore(max_finished_tasks=2)
+    for number in range(6):
+        store.add(_record(number, idempotency_key=str(number)))
+    for number in range(4):
+        store.update(f"id-{number:03}", (TaskStatus.PENDING,), status=TaskStatus.SUCCESS)
+
+    kept = [record.task_id for record in store.query(Query())]
+
+    assert kept == ["id-005", "id-004", "id-003", "id-002"]
+
+
+def test_history_lasts_beyond_a_manager(tmp_path: Path) -> None:
+    database = tmp_path / "deep" / "tasks.db"
+
+    async def run(manager: TaskManager) -> str:
+        async with manager:
+            record = await manager.execute(task_log, "odd \ud800", level="info")
+        return record.task_id
+
+    task_id = asyncio.run(run(TaskManager(snapshot_db=database)))
+    again = TaskManager(snapshot_db=f"sqlite:///{database}")
+    record = again.get_task(task_id)
+
+    assert record.status is TaskStatus.SUCCESS
+    assert record.created_at.tzinfo is not None
+    assert len(record.logs) == 1
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_while_the_database_is_locked_tasks_go_on_and_rows_follow(tmp_path: Path) -> None:
+    database = tmp_path / "tasks.db"
+    manager = TaskManager(snapshot_db=database)
+    manager.run(task_log, "first")
+    assert manager.store.flush(10.0)
+    lock = sqlite3.connect(database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+
+    record = manager.run(task_log, "second")
+    waiting = manager.store.flush(0.0)
+    lock.execute("ROLLBACK")
+    lock.close()
+
+    assert record.status is TaskStatus.SUCCESS
+    assert not waiting
+    assert manager.store.flush(30.0)
+    assert manager.store.totals().by_status[TaskStatus.SUCCESS] == 2
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    database = tmp_path / "tasks.db"
+    manager = TaskManager(snapshot_db=database)
+    manager.store.open()
+    manager.store.close(1.0)
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("UPDATE taskflow_schema SET version = 99")
+
+    with pytest.raises(StoreError, match="version 99, this library knows 1"):
+        TaskManager(snapshot_db=database).run(task_log, "x")
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("oracle://scott:tiger@host/db", "of this dialect: sqlite"),
+        ("nonsense://", "sqlite"),
+        ("sqlite://", "leave snapshot_db out"),
+    ],
+)
+def test_another_database_is_refused_when_the_manager_is_made(location: str, says: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        TaskManager(snapshot_db=location)
+
+    assert says in str(caught.value)
+    assert "tiger" not in str(caught.value)
+
+
+@pytest.mark.parametrize("location", [1, "", b""])
+def test_what_is_no_location_is_refused(location: Any) -> None:
+    with pytest.raises(ConfigurationError, match="snapshot_db="):
+        TaskManager(snapshot_db=location)
+
+
+def test_a_file_that_cant_be_a_database_is_refused_at_the_first_task(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be sure of it" * 99)
+
+    with pytest.raises(StoreError, match="not a database"):
+        TaskManager(snapshot_db=tmp_path / "text.db").run(task_log, "x")
