@@ -35,16 +35,16 @@ class LogFileError(TaskflowError, OSError):
 
     Args:
         path: The file's absolute path.
-        reason: What the operating system said.
+        reason: What the operating system, or Python, said.
     """
 
-    def __init__(self, path: str, reason: OSError) -> None:
+    def __init__(self, path: str, reason: OSError | ValueError) -> None:
         super().__init__(
-            f"path={path!r} can't be written: {reason.strerror or reason}; "
+            f"path={path!r} can't be written: {getattr(reason, 'strerror', None) or reason}; "
             "expected a file in a directory that exists or can be created, and is writable"
         )
         self.path = path
-        self.errno = reason.errno
+        self.errno = getattr(reason, "errno", None)
 
 
 class StoreError(TaskflowError, OSError):

@@ -17,6 +17,7 @@ from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import WorkerThreads
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.store import LogEntry, TaskStore
 
@@ -115,7 +116,8 @@ class Runner:
             if _is_cancelled():
                 raise
             return Failure(error)  # the body's own doing
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # the task's own code
+        except BaseException as error:  # noqa: BLE001  # the task's own code
+            let_pass(error, awaited=True)
             return Failure(error)
         progress.succeed(result)
         return None

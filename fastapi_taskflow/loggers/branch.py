@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.dispatch import Sink
@@ -15,9 +15,14 @@ from fastapi_taskflow.records import LIFECYCLE, TASK
 class BranchLogger(TreeLogger):
     """One function's logger in a manager's branch."""
 
-    def __init__(self, name: str, pipeline: Ledger) -> None:
+    def __init__(self, name: str, pipeline: Ledger, sinks: Collection[logging.Handler]) -> None:
         super().__init__(name)
         self.pipeline = pipeline
+        self._sinks = sinks
+
+    def served(self) -> Collection[logging.Handler]:
+        """The observers' handlers: one that is in the pipeline too gets a record once."""
+        return self._sinks
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count and report it."""
@@ -47,6 +52,7 @@ class Branch:
         self.sinks = tuple(sinks)
         self.propagate = propagate
         self.pipeline = Ledger("pipeline")
+        self._handlers = frozenset(sink.handler for sink in sinks)
         self._loggers: dict[str, FunctionLoggers] = {}
 
     def loggers(self, func_name: str) -> FunctionLoggers:
@@ -54,8 +60,8 @@ class Branch:
         loggers = self._loggers.get(func_name)
         if loggers is None:
             loggers = FunctionLoggers(
-                BranchLogger(f"{TASK}.{func_name}", self.pipeline),
-                BranchLogger(f"{LIFECYCLE}.{func_name}", self.pipeline),
+                BranchLogger(f"{TASK}.{func_name}", self.pipeline, self._handlers),
+                BranchLogger(f"{LIFECYCLE}.{func_name}", self.pipeline, self._handlers),
             )
             loggers = self._loggers.setdefault(func_name, loggers)
         return loggers

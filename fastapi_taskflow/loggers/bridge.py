@@ -16,7 +16,7 @@ from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import EventQueue
-from fastapi_taskflow.loggers.tree import GUARDED
+from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import event_from
 
 QUEUE_SIZE = 10_000
@@ -146,7 +146,10 @@ class ObserverHandler(logging.Handler):
         try:
             async with asyncio.timeout(self.timeout) as limit:
                 await call()
-        except GUARDED as error:
+            if limit.expired():  # it hid its cancellation
+                raise TimeoutError
+        except BaseException as error:  # see let_pass
+            let_pass(error, awaited=True)
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 self.ledger.drop("shutdown")
                 raise

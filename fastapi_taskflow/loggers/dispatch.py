@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.tree import GUARDED, hand_over
+from fastapi_taskflow.loggers.tree import let_pass
 
 
 class Sink:
@@ -24,8 +24,9 @@ class Sink:
             ledger.filtered += 1
             return
         try:
-            taken = hand_over(handler, record)
-        except GUARDED as error:
+            taken = handler.handle(record)
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
             ledger.fail(error, "handling a record")
             return
         if taken:

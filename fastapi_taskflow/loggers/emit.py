@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any
@@ -14,9 +15,10 @@ from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
 from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import GUARDED
+from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
@@ -54,7 +56,8 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
             emitter.log(message, level, extra, caller)
         else:
             _log_outside(message, level, extra, caller)
-    except GUARDED as error:  # the promise of this function, should all else fail
+    except BaseException as error:  # noqa: BLE001  # the promise of this function, should all else fail
+        let_pass(error)
         _report("task_log() failed and the entry is lost", error)
 
 
@@ -65,13 +68,41 @@ def _log_outside(message: object, level: object, extra: dict[str, Any], caller: 
 
 
 class EventOrder:
-    """The order of one task's events, over all its attempts."""
+    """The order of one task's events, over all its attempts.
 
-    __slots__ = ("lock", "seq")
+    Whoever sends holds the lock. A sink that itself logs for the task, while it handles a
+    record, has its line wait until that record has been to all sinks; and neither it nor
+    any sink whose line it was handling gets it: nobody is fed their own output.
+    """
+
+    __slots__ = ("_origin", "_sending", "_waiting", "lock", "seq")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.seq = 0
+        self._sending = False
+        self._origin: tuple[Sink, ...] = ()
+        self._waiting: deque[tuple[logging.LogRecord, tuple[Sink, ...]]] = deque()
+
+    def send(self, record: logging.LogRecord, sinks: Sequence[Sink]) -> None:
+        """Hand a record to the sinks, in its turn."""
+        self._waiting.append((record, self._origin))
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._waiting:
+                self._send_one(*self._waiting.popleft(), sinks)
+        finally:
+            self._sending, self._origin = False, ()
+
+    def _send_one(
+        self, record: logging.LogRecord, origin: tuple[Sink, ...], sinks: Sequence[Sink]
+    ) -> None:
+        for sink in sinks:
+            if sink not in origin:
+                self._origin = (*origin, sink)
+                sink.send(record)
 
 
 class TaskEmitter:
@@ -156,8 +187,7 @@ class TaskEmitter:
             seq=order.seq,
         )
         order.seq += 1
-        for sink in self.branch.sinks:
-            sink.send(record)
+        order.send(record, self.branch.sinks)
 
 
 def make_record(
@@ -176,7 +206,8 @@ def make_record(
     fields = (name, levelno, path, line, message, (), exc_info, function)
     try:
         record = factory(*fields)
-    except GUARDED as error:  # somebody's factory: the line must not be lost to it
+    except BaseException as error:  # noqa: BLE001  # somebody's factory: the line must not be lost to it
+        let_pass(error)
         record = TaskLogRecord(*fields)
         _report("the process's log record factory failed", error)
     if extra is not None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from io import FileIO
+import stat
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 
 from fastapi_taskflow.checks import one_of, whole_number
-from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError, LogFileError
+from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.formatters import TaskFormatter
 from fastapi_taskflow.levels import Level
 from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.ledger import diagnostics
-from fastapi_taskflow.loggers.observed import FormatterChoice, ObservedHandler, observe_lines
+from fastapi_taskflow.loggers.line_file import LineFileHandler, LogFile
+from fastapi_taskflow.loggers.observed import FormatterChoice, observe_lines
 
 try:
     import fcntl
@@ -26,76 +26,6 @@ MODES = ("rotate", "watched")
 
 RECHECK_SECONDS = 1.0
 """How long a rotating file may be deleted or renamed before it is made anew."""
-
-
-class LineFileHandler(ObservedHandler, logging.FileHandler):
-    """Appends one line a record, each by one unbuffered write.
-
-    Once ``emit`` returns, the kernel has the line; lines of several processes don't mix.
-    """
-
-    stream: FileIO | None  # type: ignore[assignment]  # raw: encoding happens before the write
-    _torn = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's line."""
-        try:
-            line = (self.format(record) + self.terminator).encode(
-                self.encoding or "utf-8", self.errors or "backslashreplace"
-            )
-            self.write(line, record.created)
-        except Exception:  # noqa: BLE001  # as every handler of the standard library
-            self.handleError(record)
-
-    def write(self, line: bytes, now: float) -> None:
-        """Append a line.
-
-        Args:
-            line: The line with its end.
-            now: The record's time, in seconds since the epoch.
-        """
-        self._write(self.stream or self.reopen(), line)
-
-    def open(self) -> None:
-        """Open the file now, and make it and its directory if need be.
-
-        Raises:
-            LogFileError: It can't be written.
-        """
-        with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
-            try:
-                if self.stream is None:
-                    self.reopen()
-            except OSError as error:
-                raise LogFileError(self.baseFilename, error) from error
-
-    def reopen(self) -> FileIO:
-        """Close the stream if there is one, and open the file that has the name now."""
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
-        self.stream = self._open()
-        return self.stream
-
-    def _open(self) -> FileIO:  # type: ignore[override]  # see `stream`
-        os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
-        return FileIO(self.baseFilename, "a")
-
-    def _write(self, stream: FileIO, line: bytes) -> None:
-        if self._torn:  # a full disk cut the last line short: it must not swallow this one
-            line = self.terminator.encode() + line
-        rest = memoryview(line)
-        while rest:
-            written = stream.write(rest)
-            self._torn = written != len(rest)
-            if not written:
-                raise BlockingIOError(f"{self.baseFilename} takes no more bytes now")
-            rest = rest[written:]
-
-    def __del__(self) -> None:
-        # A manager that is dropped without a shutdown takes its files with it, quietly.
-        if getattr(self, "stream", None) is not None:
-            self.stream.close()  # type: ignore[union-attr]
 
 
 def _only_append(mode: str) -> None:
@@ -133,7 +63,10 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
     ) -> None:
         _only_append(mode)
         self._size = 0
+        self._rolls = False
         self._checked_at = 0.0
+        # Set before the file is opened, which the standard library's __init__ may do.
+        self.maxBytes, self.backupCount = maxBytes, backupCount
         super().__init__(filename, mode, maxBytes, backupCount, encoding, delay, errors)
         self.setFormatter(TaskFormatter())
 
@@ -160,20 +93,24 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             except OSError as error:  # it can't be renamed: the line goes where there is room
                 failure, stream = error, self.reopen()
         self._write(stream, line)
-        self._size = stream.tell()  # the file's end, other processes' lines included
+        if self._rolls:
+            self._size = stream.tell()  # the file's end, other processes' lines included
         if failure is not None:
             raise failure
 
-    def _open(self) -> FileIO:  # type: ignore[override]
+    def _open(self) -> LogFile:  # type: ignore[override]
         stream = super()._open()
-        self._size = os.fstat(stream.fileno()).st_size
+        status = os.fstat(stream.fileno())
+        self._size = status.st_size
+        # bpo-45401: a pipe or a device has no size, and is not for us to rename
+        limited = self.maxBytes > 0 and self.backupCount > 0
+        self._rolls = limited and stat.S_ISREG(status.st_mode)
         return stream
 
     def _overflows(self, line: bytes) -> bool:
-        rolls = self.maxBytes > 0 and self.backupCount > 0 and self._size > 0
-        return rolls and self._size + len(line) > self.maxBytes
+        return self._rolls and self._size > 0 and self._size + len(line) > self.maxBytes
 
-    def _roll(self, stream: FileIO, line: bytes) -> FileIO:
+    def _roll(self, stream: LogFile, line: bytes) -> LogFile:
         held = os.dup(stream.fileno())  # doRollover closes the stream: the lock must outlive it
         try:
             if fcntl is not None:
@@ -185,7 +122,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         finally:
             os.close(held)
 
-    def _is_current(self, stream: FileIO) -> bool:
+    def _is_current(self, stream: LogFile) -> bool:
         try:
             return os.path.samestat(os.stat(self.baseFilename), os.fstat(stream.fileno()))
         except FileNotFoundError:
@@ -222,7 +159,7 @@ class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):
         self.reopenIfNeeded()
         super().write(line, now)
 
-    def reopen(self) -> FileIO:
+    def reopen(self) -> LogFile:
         """Open the file that has the name now, and remember which one it is."""
         stream = super().reopen()
         self._statstream()

@@ -7,16 +7,24 @@ from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.errors import TaskflowError
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.tree import GUARDED
+from fastapi_taskflow.loggers.tree import let_pass
 
 HOOK_TIMEOUT = 10.0
 """Seconds that a hook may take."""
 
 
-async def run_hook(hook: Callable[[], Awaitable[None]], ledger: Ledger, doing: str) -> None:
+async def run_hook(
+    hook: Callable[[], Awaitable[None]], ledger: Ledger, doing: str, *, ours: bool = False
+) -> None:
     """Run a hook; what it raises is counted and reported, and so is one that takes too long.
 
     One that does not even end when it is cancelled is left behind.
+
+    Args:
+        hook: What to run.
+        ledger: Whose figures it goes into.
+        doing: What it does, for the report.
+        ours: Whether it is a built-in observer's.
 
     Raises:
         TaskflowError: A built-in observer can't do its work: that is the user's to know.
@@ -27,7 +35,7 @@ async def run_hook(hook: Callable[[], Awaitable[None]], ledger: Ledger, doing: s
     finally:
         task.cancel()
     error = task.result() if task.done() else TimeoutError(f"not done in {HOOK_TIMEOUT:g} s")
-    if isinstance(error, TaskflowError):
+    if ours and isinstance(error, TaskflowError):
         raise error
     if error is not None:
         ledger.fail(error, doing)
@@ -37,6 +45,7 @@ async def _outcome(hook: Callable[[], Awaitable[None]]) -> BaseException | None:
     """What a hook raised, as a value: a task must not end with SystemExit."""
     try:
         await hook()
-    except GUARDED as error:
+    except BaseException as error:  # noqa: BLE001  # see let_pass
+        let_pass(error, awaited=True)
         return error
     return None

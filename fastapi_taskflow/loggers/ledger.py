@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from fastapi_taskflow.loggers.tree import GUARDED, TreeLogger
+from fastapi_taskflow.loggers.tree import TreeLogger, let_pass
 from fastapi_taskflow.records import LIBRARY
 
 REPORT_INTERVAL = 60.0
@@ -125,10 +125,12 @@ class Ledger:
 
 
 def _describe(error: BaseException) -> str:
+    name = type(error).__name__
     try:
-        return f"{type(error).__name__}: {error}"
-    except GUARDED:
-        return type(error).__name__
+        return f"{name}: {error}"
+    except BaseException as another:  # noqa: BLE001  # the error's own code
+        let_pass(another)
+        return name
 
 
 class Diagnostics(TreeLogger):
@@ -138,7 +140,8 @@ class Diagnostics(TreeLogger):
         """A record made by the process's factory, or a plain one where that fails."""
         try:
             return super().makeRecord(*args, **kwargs)
-        except GUARDED:
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
             name, level, path, line, message, arguments, exc_info, *_ = args
             return logging.LogRecord(name, level, path, line, message, arguments, exc_info)
 

@@ -71,7 +71,7 @@ class Observers:
             TaskflowError: A built-in observer can't do its work.
         """
         for observer, ledger in self._synchronous:
-            await run_hook(observer.startup, ledger, "starting up")
+            await run_hook(observer.startup, ledger, "starting up", ours=True)
         if wait:
             await _together([bridge.start() for bridge in self._bridges])
 

@@ -28,7 +28,7 @@ class TaskStreamHandler(ObservedHandler, logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:
         """Where the next line goes."""
-        return self._stream or sys.stdout
+        return sys.stdout if self._stream is None else self._stream
 
     @stream.setter
     def stream(self, stream: TextIO | None) -> None:
@@ -39,7 +39,7 @@ class TaskStreamHandler(ObservedHandler, logging.StreamHandler[TextIO]):
         line = super().format(record)
         if line.isascii():
             return line
-        encoding = self.stream.encoding or "utf-8"
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
         return line.encode(encoding, "backslashreplace").decode(encoding)
 
 

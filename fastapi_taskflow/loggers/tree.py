@@ -7,18 +7,27 @@ them, and the levels, filters and handlers that users set by name reach them all
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
 
-GUARDED = (Exception, asyncio.CancelledError, SystemExit)
-"""What a handler may raise without a task ever noticing.
 
-``CancelledError`` raised by synchronous code is never a cancellation of the task around it.
-"""
+def let_pass(error: BaseException, *, awaited: bool = False) -> None:
+    """Raise an error again that is no failure of whoever raised it; return for all others.
+
+    ``SystemExit`` and ``CancelledError`` are failures here: raised by a handler, they are no
+    word to the process or to the task around it.
+
+    Args:
+        error: What was raised.
+        awaited: Whether it came out of an ``await``: there ``GeneratorExit`` means that the
+            coroutine is being closed.
+    """
+    if isinstance(error, KeyboardInterrupt) or (awaited and isinstance(error, GeneratorExit)):
+        raise error
+
 
 _library = logging.getLogger(LIBRARY)
 _library.addHandler(logging.NullHandler())
@@ -106,7 +115,8 @@ class TreeLogger(logging.Logger):
         """Hand a record to the users' handlers; what they or their filters raise stays here."""
         try:
             super().handle(record)
-        except GUARDED as error:
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
             self.on_error(error, f"filtering on logger {self.name}")
 
     def callHandlers(self, record: logging.LogRecord) -> None:
@@ -114,7 +124,8 @@ class TreeLogger(logging.Logger):
         for handler in self._takers(record):
             try:
                 hand_over(handler, record)
-            except GUARDED as error:
+            except BaseException as error:  # noqa: BLE001  # see let_pass
+                let_pass(error)
                 self.on_error(error, f"handling a record in {handler!r}")
             else:
                 self.on_delivered()
@@ -125,8 +136,12 @@ class TreeLogger(logging.Logger):
     def on_delivered(self) -> None:
         """A handler of the user's took a record."""
 
+    def served(self) -> Collection[logging.Handler]:
+        """The handlers that have had the record already, by another way."""
+        return ()
+
     def _takers(self, record: logging.LogRecord) -> Iterator[logging.Handler]:
-        seen: set[int] = set()
+        seen = {id(handler) for handler in self.served()}
         logger: logging.Logger | None = self.registered()
         while logger is not None:
             for handler in logger.handlers:

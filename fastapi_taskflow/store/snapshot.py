@@ -36,7 +36,7 @@ class SnapshotStore(TaskStore):
         self._memory = memory
         self._database = database
         self._writer = Writer(database, log)
-        weakref.finalize(self, self._writer.stop)
+        weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
 
     def open(self) -> None:
         """Connect to the database.

@@ -70,7 +70,7 @@ class Database:
                 "use the newer release of fastapi_taskflow that made it",
             )
         self._engine = engine
-        weakref.finalize(self, engine.dispose)
+        weakref.finalize(self, engine.dispose).atexit = False  # at exit, the manager closes
 
     def close(self) -> None:
         """Close all connections; idempotent."""

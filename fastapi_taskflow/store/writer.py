@@ -13,6 +13,9 @@ from fastapi_taskflow.store.sql import Database
 MAX_QUEUED_ENTRIES = 100_000
 """Log entries that may wait while the database takes none; older ones are dropped then."""
 
+JOIN_SECONDS = 1.0
+"""How long the thread may take to end: it has nothing left to write, or can't."""
+
 RETRY_SECONDS = 0.5
 REPORT_SECONDS = 60.0
 
@@ -75,6 +78,10 @@ class Writer:
                 *lost,
             )
         self.stop()
+        thread = self._thread
+        if thread is not None:
+            thread.join(JOIN_SECONDS)
+        self._database.close()
 
     def stop(self) -> None:
         """End the thread without waiting for it, after what it is writing."""
@@ -100,7 +107,6 @@ class Writer:
                     if self._closing:
                         self._thread = None
                         break
-        self._database.close()
 
     def _wait_for_work(self) -> bool:
         with self._changed:
