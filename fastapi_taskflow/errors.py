@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 
 class TaskflowError(Exception):
@@ -24,6 +25,11 @@ class ConfigurationError(TaskflowError, ValueError):
         super().__init__(f"{parameter}={value!r} can't be used; expected {expected}")
         self.parameter = parameter
         self.value = value
+        self.expected = expected
+
+    def renamed(self, parameter: str) -> Self:
+        """The same error, of the parameter's name in another signature."""
+        return type(self)(parameter, self.value, self.expected)
 
 
 class ConfigurationTypeError(ConfigurationError, TypeError):

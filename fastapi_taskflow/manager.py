@@ -13,7 +13,7 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.engine import TaskEngine
-from fastapi_taskflow.errors import RunningLoopError, TaskNotFoundError
+from fastapi_taskflow.errors import ConfigurationError, RunningLoopError, TaskNotFoundError
 from fastapi_taskflow.execution.options import RetryOn, make_options
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
@@ -30,6 +30,14 @@ from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 from fastapi_taskflow.store.snapshot import with_snapshots
+
+_SHORTHAND = {
+    "path": "log_file",
+    "max_bytes": "log_file_max_bytes",
+    "backup_count": "log_file_backup_count",
+    "mode": "log_file_mode",
+}
+"""What the parameters of ``FileLogger`` are called here."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,14 +92,15 @@ class TaskManager:
         drain_timeout: Seconds = DRAIN_TIMEOUT,
     ) -> None:
         observers = Observers(() if loggers is None else loggers)
+        # Made even where no file is asked for, so that a wrong option is an error all the same.
+        file = _file_logger(
+            "tasks.log" if log_file is None else log_file,
+            max_bytes=log_file_max_bytes,
+            backup_count=log_file_backup_count,
+            mode=log_file_mode,
+            log_lifecycle=log_lifecycle,
+        )
         if log_file is not None:
-            file = FileLogger(
-                log_file,
-                max_bytes=log_file_max_bytes,
-                backup_count=log_file_backup_count,
-                mode=log_file_mode,
-                log_lifecycle=log_lifecycle,
-            )
             observers.add(file)
         self._observers = observers
         memory = MemoryStore(
@@ -310,3 +319,11 @@ class TaskManager:
         trace: TracebackType | None,
     ) -> None:
         await self.shutdown()
+
+
+def _file_logger(path: str | os.PathLike[str], **options: Any) -> FileLogger:
+    """A file observer whose errors name the parameters of ``TaskManager``."""
+    try:
+        return FileLogger(path, **options)
+    except ConfigurationError as error:
+        raise error.renamed(_SHORTHAND[error.parameter]) from None

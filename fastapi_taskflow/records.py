@@ -14,15 +14,21 @@ LIBRARY = "fastapi_taskflow"
 TASK = f"{LIBRARY}.task"
 LIFECYCLE = f"{LIBRARY}.lifecycle"
 
+_TASK_BRANCH = f"{TASK}."
+_LIFECYCLE_BRANCH = f"{LIFECYCLE}."
+
 _CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
 _OUTCOME = ("status", "retries_used", "duration", "error", "stacktrace")
 OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME)
 """The attributes this library sets on a record, beside the standard library's."""
 
 PREFIX = "extra_"
+GIVEN = "_given"
+"""The slot, or under a factory of the user's the attribute, that has the extras as given."""
+
 _BARE = logging.LogRecord("", 0, "", 0, "", (), None)
 STANDARD_ATTRIBUTES = frozenset(vars(_BARE)) | {"message", "asctime", "taskName"}
-_RESERVED = STANDARD_ATTRIBUTES | frozenset(dir(_BARE)) | frozenset((*OWN_ATTRIBUTES, "_given"))
+_RESERVED = STANDARD_ATTRIBUTES | frozenset(dir(_BARE)) | frozenset((*OWN_ATTRIBUTES, GIVEN))
 
 LIFECYCLE_LEVELS = {
     TaskStatus.PENDING: logging.DEBUG,
@@ -42,7 +48,7 @@ class TaskLogRecord(logging.LogRecord):
     attributes see each extra once.
     """
 
-    __slots__ = ("_given",)
+    __slots__ = (GIVEN,)
 
 
 def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
@@ -55,7 +61,7 @@ def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
 
 def given_extra(record: logging.LogRecord) -> dict[str, Any]:
     """A record's extras under the names that the caller gave them."""
-    extra: dict[str, Any] | None = getattr(record, "_given", None)
+    extra: dict[str, Any] | None = getattr(record, GIVEN, None)
     if extra is not None:
         return extra
     # The record was copied without its slots, by pickle say: read them off the attributes.
@@ -73,12 +79,28 @@ def is_reserved(name: str) -> bool:
 
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
-    return record.name.startswith(TASK) and "seq" in record.__dict__
+    return record.name.startswith(_TASK_BRANCH) and _has_context(record.__dict__)
 
 
 def is_lifecycle(record: logging.LogRecord) -> bool:
     """Whether the record is a status change of a task."""
-    return record.name.startswith(LIFECYCLE) and "status" in record.__dict__
+    attributes = record.__dict__
+    return (
+        record.name.startswith(_LIFECYCLE_BRANCH)
+        and "retries_used" in attributes
+        and _has_context(attributes)
+    )
+
+
+def _has_context(attributes: Mapping[str, Any]) -> bool:
+    """Whether the attributes of a task are there, and not just one that is called so."""
+    return (
+        "seq" in attributes
+        and "task_id" in attributes
+        and "func_name" in attributes
+        and "attempt" in attributes
+        and "tags" in attributes
+    )
 
 
 def event_from(record: logging.LogRecord) -> Event | None:

@@ -11,6 +11,9 @@ from typing import Any
 MAX_DEPTH = 32
 """Levels of nesting that are kept; what lies deeper becomes text."""
 
+MAX_BITS = 14_000
+"""Bits of the largest whole number that stays one: Python writes out 4,300 digits."""
+
 
 def plain(value: object) -> Any:
     """A form that JSON knows for a value that the encoder does not."""
@@ -46,9 +49,9 @@ def sanitise(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return plain_text(value)
+        return plain_text(str.__str__(value))  # an enumeration's value, not its name
     if isinstance(value, int):
-        return int(value) if abs(value) < 2**63 else plain_text(value)
+        return int(value) if value.bit_length() <= MAX_BITS else plain_text(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else plain_text(value)
     if isinstance(value, (Mapping, list, tuple, set, frozenset)):
@@ -64,5 +67,11 @@ def _sanitise_container(value: Mapping[Any, Any] | Iterable[Any], inside: tuple[
         return "<nested too deeply>"
     inside = (*inside, id(value))
     if isinstance(value, Mapping):
-        return {plain_text(key): sanitise(item, inside) for key, item in list(value.items())}
+        return {_key(key): sanitise(item, inside) for key, item in list(value.items())}
     return [sanitise(item, inside) for item in value]
+
+
+def _key(key: object) -> str:
+    if key is None or isinstance(key, bool):  # as the encoder writes them
+        return {None: "null", True: "true", False: "false"}[key]
+    return plain_text(str.__str__(key) if isinstance(key, str) else key)

@@ -13,6 +13,7 @@ from pythonjsonlogger.json import JsonFormatter
 from fastapi_taskflow.formatters.text import check_no_format
 from fastapi_taskflow.levels import level_name
 from fastapi_taskflow.records import (
+    GIVEN,
     OWN_ATTRIBUTES,
     PREFIX,
     STANDARD_ATTRIBUTES,
@@ -95,7 +96,7 @@ class TaskJsonFormatter(JsonFormatter):
         attributes = record.__dict__
         data.update((key, attributes[key]) for key in OWN_ATTRIBUTES if key in attributes)
         for key, value in attributes.items():
-            if key not in STANDARD_ATTRIBUTES and key not in OWN_ATTRIBUTES and key[:1] != "_":
+            if key not in STANDARD_ATTRIBUTES and key not in OWN_ATTRIBUTES and key != GIVEN:
                 data[PREFIX + key if key in _OWN_KEYS else key] = value
         if "event" not in data:
             self._add_traceback(data, record)

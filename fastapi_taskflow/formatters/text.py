@@ -71,7 +71,7 @@ class TaskFormatter(logging.Formatter):
         """The record's line, without its end. The record is not changed."""
         task_id, source, message = self._parts(record)
         time_text = self.formatTime(record)
-        return f"[{task_id}] [{escape(source)}] {time_text} {escape(message)}"
+        return f"[{escape(task_id)}] [{escape(source)}] {time_text} {escape(message)}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""

@@ -80,8 +80,8 @@ class ObserverHandler(logging.Handler):
 
     @property
     def queued(self) -> int:
-        """How many events wait."""
-        return len(self._queue)
+        """How many events wait, or are being handled."""
+        return self._queue.unfinished
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's event. A record of another library has none and is passed over."""
@@ -164,6 +164,8 @@ def _is_cancelled() -> bool:
 
 
 def _check_observer(observer: object) -> None:
+    if isinstance(observer, type):
+        raise ConfigurationTypeError("observer", observer, f"an instance: {observer.__name__}()")
     for name in ("on_log", "on_lifecycle", "startup", "close"):
         method = getattr(observer, name, None)
         if not callable(method) or _is_plainly_sync(method):

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
 from fastapi_taskflow.levels import find_level, known_levels
-from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.snapshot import snapshot
@@ -49,22 +49,35 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
         **extra: Structured fields. They become attributes of the record, and ``extra`` of
             the event; containers are copied now.
     """
-    caller = sys._getframe(1)  # documented; what logging itself reads
-    emitter = active_task.get()
     try:
+        caller = sys._getframe().f_back  # documented; None where C calls, as at exit
+        emitter = active_task.get()
         if isinstance(emitter, TaskEmitter):
             emitter.log(message, level, extra, caller)
         else:
             _log_outside(message, level, extra, caller)
-    except BaseException as error:  # noqa: BLE001  # the promise of this function, should all else fail
-        let_pass(error)
-        _report("task_log() failed and the entry is lost", error)
+    except BaseException as error:  # this function's promise, should all fail
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        try:
+            _report("task_log() failed and the entry is lost", error)
+        except RecursionError:  # the caller's own recursion leaves no room even for that
+            return
 
 
-def _log_outside(message: object, level: object, extra: dict[str, Any], caller: FrameType) -> None:
+def _log_outside(
+    message: object, level: object, extra: dict[str, Any], caller: FrameType | None
+) -> None:
     levelno = _level_number(level)
     if _orphans.isEnabledFor(levelno):
         _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
+
+
+class _Addressed(NamedTuple):
+    """A record, and the logger whose pipeline it goes down after the sinks."""
+
+    logger: BranchLogger
+    record: logging.LogRecord
 
 
 class EventOrder:
@@ -82,19 +95,28 @@ class EventOrder:
         self.seq = 0
         self._sending = False
         self._origin: tuple[Sink, ...] = ()
-        self._waiting: deque[tuple[logging.LogRecord, tuple[Sink, ...]]] = deque()
+        self._waiting: deque[tuple[_Addressed, tuple[Sink, ...]]] = deque()
 
-    def send(self, record: logging.LogRecord, sinks: Sequence[Sink]) -> None:
-        """Hand a record to the sinks, in its turn."""
-        self._waiting.append((record, self._origin))
+    def send(self, addressed: _Addressed, sinks: Sequence[Sink]) -> list[_Addressed]:
+        """Hand a record to the sinks, in its turn.
+
+        Returns:
+            What has been to the sinks by this call, in order: the record and the lines that
+            sinks logged meanwhile, or nothing where it has to wait for another's turn.
+        """
+        self._waiting.append((addressed, self._origin))
         if self._sending:
-            return
+            return []
         self._sending = True
+        sent: list[_Addressed] = []
         try:
             while self._waiting:
-                self._send_one(*self._waiting.popleft(), sinks)
+                addressed, origin = self._waiting.popleft()
+                self._send_one(addressed.record, origin, sinks)
+                sent.append(addressed)
         finally:
             self._sending, self._origin = False, ()
+        return sent
 
     def _send_one(
         self, record: logging.LogRecord, origin: tuple[Sink, ...], sinks: Sequence[Sink]
@@ -146,8 +168,8 @@ class TaskEmitter:
         text, extra = _text(message), snapshot(extra)
         with self._order.lock:
             record = make_record(logger.name, levelno, text, caller, extra)
-            self._send(record)
-        self.branch.send_on(logger, record)
+            sent = self._send(logger, record)
+        self._send_on(sent)
 
     def lifecycle(
         self,
@@ -173,10 +195,15 @@ class TaskEmitter:
                 error=error,
                 stacktrace=stacktrace,
             )
-            self._send(record)
-        self.branch.send_on(logger, record)
+            sent = self._send(logger, record)
+        self._send_on(sent)
 
-    def _send(self, record: logging.LogRecord) -> None:
+    def _send_on(self, sent: list[_Addressed]) -> None:
+        """Let records go on to the users' handlers: without the lock, these are not ours."""
+        for logger, record in sent:
+            self.branch.send_on(logger, record)
+
+    def _send(self, logger: BranchLogger, record: logging.LogRecord) -> list[_Addressed]:
         """Number the record and hand it to the sinks. The lock is held: order is per task."""
         context, order = self.context, self._order
         record.__dict__.update(
@@ -187,7 +214,7 @@ class TaskEmitter:
             seq=order.seq,
         )
         order.seq += 1
-        order.send(record, self.branch.sinks)
+        return order.send(_Addressed(logger, record), self.branch.sinks)
 
 
 def make_record(
@@ -203,10 +230,10 @@ def make_record(
     if factory is logging.LogRecord:
         factory = TaskLogRecord
     path, line, function = _place(caller)
-    fields = (name, levelno, path, line, message, (), exc_info, function)
+    fields = (name, levelno, path, line, message, (), exc_info, function, None)
     try:
         record = factory(*fields)
-    except BaseException as error:  # noqa: BLE001  # somebody's factory: the line must not be lost to it
+    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
         let_pass(error)
         record = TaskLogRecord(*fields)
         _report("the process's log record factory failed", error)

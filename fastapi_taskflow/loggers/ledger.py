@@ -27,7 +27,7 @@ class ObserverStats:
         filtered: Records that its level or filters turned away.
         dropped: Events lost before they reached it, counted by reason.
         errors: Events on which it raised an error or ran out of time.
-        queued: Events that wait for it now.
+        queued: Events that wait for it now, or that it is handling.
         high_water: The most events that ever waited at once.
         last_error: The last error, as text.
     """

@@ -37,6 +37,11 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def unfinished(self) -> int:
+        """How many events wait or are being dealt with."""
+        return self._put - self._finished
+
     def put(self, event: Event) -> None:
         """Add an event at the end."""
         self._put += 1

@@ -19,13 +19,13 @@ def snapshot(extra: dict[str, Any]) -> dict[str, Any]:
     """
     copies: dict[int, Any] = {}
     return {
-        key: _copy(value, copies, MAX_DEPTH) if isinstance(value, _CONTAINERS) else value
+        key: _copy(value, copies, MAX_DEPTH) if _is_container(value) else value
         for key, value in extra.items()
     }
 
 
 def _copy(value: Any, copies: dict[int, Any], depth: int) -> Any:
-    if not isinstance(value, _CONTAINERS) or depth == 0:
+    if depth == 0 or not _is_container(value):
         return value
     if id(value) in copies:
         return copies[id(value)]
@@ -45,5 +45,12 @@ def _copy(value: Any, copies: dict[int, Any], depth: int) -> Any:
 
 def _copy_flat(value: Any, copies: dict[int, Any], depth: int) -> Any:
     if isinstance(value, tuple):  # can't be inside itself but through one of the others
-        return tuple(_copy(item, copies, depth - 1) for item in tuple.__iter__(value))
-    return bytes(value) if isinstance(value, bytearray) else set.copy(value)
+        copied: Any = tuple(_copy(item, copies, depth - 1) for item in tuple.__iter__(value))
+    else:
+        copied = bytes(value) if isinstance(value, bytearray) else set.copy(value)
+    copies[id(value)] = copied
+    return copied
+
+
+def _is_container(value: object) -> bool:
+    return issubclass(type(value), _CONTAINERS)  # isinstance would ask the value's __class__

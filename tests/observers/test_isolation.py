@@ -39,7 +39,6 @@ ERRORS = [
     asyncio.CancelledError(),
     RecursionError(),
     SystemExit(3),
-    GeneratorExit(),
     StopIteration(),
     _Unprintable(),
     _Outside(),
@@ -264,6 +263,16 @@ def test_a_sink_that_logs_is_not_fed_its_own_output_and_the_others_keep_the_orde
         assert [event.message for event in memory.log_events] == texts
         assert [event.seq for event in memory.log_events] == [1, 2, 3, 4]
     assert told == [1, 2, 3, 4]
+
+
+def test_the_pipeline_keeps_the_order_too_where_a_sink_logs(tmp_path: Path) -> None:
+    pipeline = InMemoryLogger().handler
+    logging.getLogger("fastapi_taskflow").addHandler(pipeline)
+    logging.getLogger("fastapi_taskflow").setLevel("INFO")
+
+    TaskManager(loggers=[FileLogger(tmp_path / "x.log", formatter=Chatty())]).run(greet)
+
+    assert [event.seq for event in pipeline.log_events] == [1, 2, 3, 4]
 
 
 def test_a_handler_that_is_an_observers_and_the_pipelines_gets_a_record_once() -> None:
