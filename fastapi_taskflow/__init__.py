@@ -5,7 +5,9 @@ from fastapi_taskflow.background import ManagedBackgroundTasks
 from fastapi_taskflow.context import TaskContext, get_task_context
 from fastapi_taskflow.errors import (
     ConfigurationError,
+    ConfigurationTypeError,
     LogFileError,
+    RunningLoopError,
     ShuttingDownError,
     StoreError,
     TaskArgumentError,
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConfigurationError",
+    "ConfigurationTypeError",
     "FileLogger",
     "InMemoryLogger",
     "LifecycleEvent",
@@ -40,6 +43,7 @@ __all__ = [
     "ManagedBackgroundTasks",
     "ObserverHandler",
     "ObserverStats",
+    "RunningLoopError",
     "ShuttingDownError",
     "StdoutLogger",
     "StoreError",

@@ -43,7 +43,7 @@ def number(parameter: str, value: object, *, minimum: float = 0.0) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationTypeError(parameter, value, f"a number of {minimum:g} or more")
-    if not math.isfinite(value) or value < minimum:
+    if not _is_finite(value) or value < minimum:
         raise ConfigurationError(parameter, value, f"a number of {minimum:g} or more")
     return float(value)
 
@@ -58,6 +58,13 @@ def seconds(parameter: str, value: object, *, positive: bool = False) -> float:
     expected = f"{'more than' if positive else 'at least'} 0 seconds, or a timedelta of that length"
     if isinstance(amount, bool) or not isinstance(amount, (int, float)):
         raise ConfigurationTypeError(parameter, value, expected)
-    if not math.isfinite(amount) or amount < 0 or (positive and amount == 0):
+    if not _is_finite(amount) or amount < 0 or (positive and amount == 0):
         raise ConfigurationError(parameter, value, expected)
     return float(amount)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False

@@ -87,7 +87,7 @@ class TaskEngine:
         kwargs: dict[str, Any],
         *,
         tags: dict[str, str] | None,
-        idempotency_key: str | None,
+        idempotency_key: object,
     ) -> tuple[str, Execution | None]:
         """Accept a task: its id, and what to run unless the key was used before.
 
@@ -98,6 +98,9 @@ class TaskEngine:
         function = self._registry.find(call)
         function.check_call(args, kwargs)
         tags = _checked_tags(function, tags)
+        if idempotency_key is not None and not isinstance(idempotency_key, str):
+            reason = f"idempotency_key={idempotency_key!r} is neither a str nor None"
+            raise TaskArgumentError(function.name, reason)
         if not self._accepting:
             raise ShuttingDownError(function.name)
         self.open()
@@ -131,7 +134,8 @@ class TaskEngine:
         """Run an accepted task to its end.
 
         Cancelling this call does not cancel the task: it goes on on its loop, and shutdown
-        finds it there.
+        finds it there. (What the request has enqueued behind it never starts, and is
+        cancelled.)
 
         Args:
             execution: The task.
@@ -140,11 +144,12 @@ class TaskEngine:
         """
         if self.loop is None:
             await self._begin()
+            self._observers.attach()
         task = asyncio.get_running_loop().create_task(self._runner.run(execution))
         execution.task = task
         task.add_done_callback(lambda task: self._ended(execution, task))
         await asyncio.wait({task})
-        if drain or self.loop is None:
+        if self._opened and (drain or self.loop is None):
             await self._observers.drain(self._drain_timeout)
 
     async def _begin(self) -> None:
@@ -174,10 +179,16 @@ class TaskEngine:
             TaskflowError: One of them can't be used.
         """
         with self._guard:
-            if not self._opened:
+            if self._opened:
+                return
+            try:
                 self.store.open()
                 self._observers.open()
-                self._opened = True
+            except BaseException:
+                self._observers.release()
+                self.store.close(0.0)
+                raise
+            self._opened = True
 
     async def start(self) -> None:
         """Open everything, run the observers' ``startup()``, and serve on this loop."""
@@ -201,6 +212,7 @@ class TaskEngine:
             await self._active.wait_idle(CLEANUP_SECONDS)
             await self._observers.close(self._drain_timeout if drain is None else drain)
             await self._close_store()
+            self._opened = False  # cut short before, it is still to be closed at exit
         finally:
             self._rest()
 
@@ -222,7 +234,7 @@ class TaskEngine:
         if self._clock is not None:
             self._clock.cancel()
         self._clock = self._signalled_at = self.loop = None
-        self._opened = self._began = False
+        self._began = False
         self._accepting = True
 
     def _time_left(self) -> float:

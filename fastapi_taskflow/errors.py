@@ -113,7 +113,7 @@ class ShuttingDownError(TaskflowError, RuntimeError):
     def __init__(self, func_name: str) -> None:
         super().__init__(
             f"can't enqueue {func_name}: the task manager is shutting down; "
-            "it accepts tasks again once it is started"
+            "it accepts tasks again once it has shut down"
         )
 
 

@@ -1,4 +1,8 @@
-"""Where records go: the handlers to name in a logging configuration."""
+"""Where records go: the handlers to name in a logging configuration.
+
+``ObserverHandler`` is the exception: it is for ``TaskManager(loggers=...)``, which delivers what it
+queues.
+"""
 
 from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.file import TaskRotatingFileHandler, TaskWatchedFileHandler

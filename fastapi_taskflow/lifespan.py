@@ -41,8 +41,8 @@ class ShutdownSignals:
     """Listens for SIGTERM and SIGINT while the manager runs, and passes them on.
 
     Servers act on these signals long before they start the lifespan's shutdown: they wait
-    for background tasks first. Nothing is done outside the main thread, nor where no server
-    has set a handler.
+    for background tasks first. Nothing is done outside the main thread, nor for a signal that
+    Python has no handler for.
 
     Args:
         received: Called at a signal, before the server's own handler, in the main thread.
@@ -54,7 +54,7 @@ class ShutdownSignals:
 
     def install(self) -> None:
         """Chain in front of the handlers that are set now."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._previous or threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
             previous = signal.getsignal(number)
@@ -99,9 +99,11 @@ def stop_at_exit(engine: Stoppable) -> None:
 
 
 def _stop_all() -> None:
-    for engine in list(_engines):
-        if engine.is_open:
-            asyncio.run(engine.stop(grace=0.0, drain=EXIT_SECONDS))
+    with contextlib.ExitStack() as stack:  # one that raises keeps no other from stopping
+        for engine in list(_engines):
+            if engine.is_open:
+                stop = engine.stop(grace=0.0, drain=EXIT_SECONDS)
+                stack.callback(asyncio.run, stop)
 
 
 _engines: weakref.WeakSet[Stoppable] = weakref.WeakSet()

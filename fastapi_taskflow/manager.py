@@ -94,7 +94,7 @@ class TaskManager:
         observers = Observers(() if loggers is None else loggers)
         # Made even where no file is asked for, so that a wrong option is an error all the same.
         file = _file_logger(
-            "tasks.log" if log_file is None else log_file,
+            os.devnull if log_file is None else log_file,
             max_bytes=log_file_max_bytes,
             backup_count=log_file_backup_count,
             mode=log_file_mode,
@@ -105,7 +105,7 @@ class TaskManager:
         self._observers = observers
         memory = MemoryStore(
             whole_number("max_log_entries", max_log_entries, minimum=1),
-            whole_number("max_finished_tasks", max_finished_tasks),
+            whole_number("max_finished_tasks", max_finished_tasks, minimum=1),
         )
         log = Diagnostics(f"{LIBRARY}.store")
         self._store = with_snapshots(memory, snapshot_db, log)
@@ -294,9 +294,14 @@ class TaskManager:
             LogFileError: A log file can't be written.
             StoreError: The database can't be used.
         """
-        if self._users == 0:
-            await self._engine.start()
         self._users += 1
+        if self._users > 1:
+            return
+        try:
+            await self._engine.start()
+        except BaseException:
+            self._users -= 1
+            raise
 
     async def shutdown(self) -> None:
         """Stop in order; afterwards it may be started again.

@@ -56,7 +56,10 @@ def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     record._given = extra  # noqa: SLF001  # a slot of TaskLogRecord's, if it is one
     attributes = record.__dict__
     for key, value in extra.items():
-        attributes[PREFIX + key if is_reserved(key) else key] = value
+        name = key
+        while is_reserved(name) or (name != key and name in extra):
+            name = PREFIX + name
+        attributes[name] = value
 
 
 def given_extra(record: logging.LogRecord) -> dict[str, Any]:

@@ -40,12 +40,19 @@ def plain_text(value: object) -> str:
 
 
 def sanitise(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """A copy of a value that every JSON parser takes.
+    """A copy of a value that every JSON parser takes. It never raises.
 
     Args:
         value: The value.
         inside: The ids of the containers it lies in, the outermost first.
     """
+    try:
+        return _sanitise(value, inside)
+    except Exception:  # noqa: BLE001  # the value's own code: it can raise anything
+        return f"<unreadable {type(value).__name__}>"
+
+
+def _sanitise(value: Any, inside: tuple[int, ...]) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -35,9 +35,11 @@ class TaskAdmin:
         path: str = "/tasks",
         auto_install: bool = False,
     ) -> None:
+        if not isinstance(app, FastAPI):
+            raise ConfigurationTypeError("app", app, "a FastAPI app")
         if not isinstance(task_manager, TaskManager):
             raise ConfigurationTypeError("task_manager", task_manager, "a TaskManager")
-        if not path.startswith("/") or path.endswith("/"):
+        if not str(path).startswith("/") or path.endswith("/"):
             expected = 'a path that begins with "/" and does not end with it, such as "/tasks"'
             raise ConfigurationError("path", path, expected)
         self.app = app

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
@@ -37,8 +39,9 @@ def task_routes(manager: TaskManager) -> APIRouter:
     def list_tasks(
         request: Request, response: Response, listing: Annotated[Listing, Depends(_listing)]
     ) -> list[TaskSummary]:
-        records = manager.store.query(listing)
-        if len(records) == listing.limit:
+        found = manager.store.query(replace(listing, limit=listing.limit + 1))
+        records = found[: listing.limit]
+        if len(found) > len(records):
             last = Position(records[-1].created_at, records[-1].task_id)
             following = request.url.include_query_params(cursor=write_cursor(last))
             response.headers["Link"] = f'<{following}>; rel="next"'
@@ -80,7 +83,7 @@ def _listing(
     return Listing(
         status=status,
         func_name=func_name,
-        tags=dict(_read_tag(text) for text in tag or ()),
+        tags=_read_tags(tag or ()),
         text=q,
         since=_aware(since),
         until=_aware(until),
@@ -122,6 +125,15 @@ class _Wanted:
     def _is_high_enough(self, entry: LogEntry) -> bool:
         # A level that another process registered has no number here: it is shown.
         return (find_level(entry.level) or self.levelno) >= self.levelno
+
+
+def _read_tags(texts: Iterable[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for key, value in map(_read_tag, texts):
+        if tags.setdefault(key, value) != value:
+            message = f"tag={key}:{value} can't be used beside {key}:{tags[key]}; a task has one"
+            raise HTTPException(400, message)
+    return tags
 
 
 def _read_tag(text: str) -> tuple[str, str]:

@@ -26,8 +26,9 @@ class ActiveTasks:
         """Forget an execution that has ended."""
         with self._guard:
             self._executions.pop(execution.context.task_id, None)
-            waiters = [] if self._running() else self._waiters
-            self._waiters = self._waiters if self._running() else []
+            if not self._waiters or self._running():
+                return
+            waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
                 waiter.get_loop().call_soon_threadsafe(_resolve, waiter)

@@ -13,6 +13,18 @@ from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.threads import WorkerThreads
 
 
+class BodyEndedError(Exception):
+    """A body in a thread raised what would end the event loop if it were raised here.
+
+    Args:
+        error: What it raised; Ctrl-C only ever reaches the main thread.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 async def call_function(
     function: TaskFunction,
     args: tuple[Any, ...],
@@ -32,9 +44,12 @@ async def call_function(
     call = partial(function.call, *args, **kwargs)
     try:
         async with asyncio.timeout(timeout) as limit:
-            if function.in_thread:
-                return await _in_thread(call, threads)
-            return await call()
+            result = await (_in_thread(call, threads) if function.in_thread else call())
+        if timeout is not None and limit.expired():  # the body hid its cancellation
+            raise TaskTimeoutError(function.name, attempt, timeout)
+        return result
+    except TaskTimeoutError:
+        raise
     except TimeoutError as error:
         if timeout is None or not limit.expired():
             raise
@@ -43,6 +58,8 @@ async def call_function(
 
 async def _in_thread(call: Callable[[], Any], threads: WorkerThreads) -> Any:
     outcome = await threads.submit(partial(_run, call))
+    if isinstance(outcome.error, (KeyboardInterrupt, GeneratorExit)):
+        raise BodyEndedError(outcome.error)
     if outcome.error is not None:
         raise outcome.error
     return outcome.result

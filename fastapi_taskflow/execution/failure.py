@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 from types import TracebackType
 
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY
 
 
@@ -24,7 +25,8 @@ class Failure:
         """The error's message, or its class where it has none."""
         try:
             return str(self.exception) or type(self.exception).__name__
-        except Exception:  # noqa: BLE001  # the exception's own code, run for a task
+        except BaseException as another:  # noqa: BLE001  # the exception's own code
+            let_pass(another)
             return type(self.exception).__name__
 
     @property
@@ -49,5 +51,5 @@ def _own_part(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _is_ours(trace: TracebackType) -> bool:
-    name: str = trace.tb_frame.f_globals.get("__name__", "")
+    name = str(trace.tb_frame.f_globals.get("__name__"))
     return name.startswith(f"{LIBRARY}.execution")

@@ -146,8 +146,10 @@ def make_function(call: object, options: TaskOptions, name: str | None = None) -
     """
     if not callable(call):
         raise TaskArgumentError(repr(call), "expected a function or another callable")
-    if name is not None and not name.strip():
+    if name is not None and (not isinstance(name, str) or not name.strip()):  # type: ignore[redundant-expr]  # unless it isn't checked
         raise ConfigurationError("name", name, "a text that is not empty, or None")
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise TaskArgumentError(_name_of(call), "it is a generator function: a call runs nothing")
     function = TaskFunction(call, name or _name_of(call), options)
     if options.executor == "async" and not function.is_async:
         expected = "'thread' or None: the function is not async and would block the event loop"

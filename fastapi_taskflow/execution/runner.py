@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
-from fastapi_taskflow.execution.call import call_function
+from fastapi_taskflow.execution.call import BodyEndedError, call_function
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.retry import may_retry, retry_delay
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import WorkerThreads
 from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.loggers.ledger import Diagnostics
-from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.store import LogEntry, TaskStore
 
@@ -79,7 +79,7 @@ class Runner:
                 await self._attempt_all(execution)
             finally:
                 self._slots.release()
-        except (asyncio.CancelledError, KeyboardInterrupt):
+        except BaseException:  # cancelled, or worse: no task stays RUNNING for ever
             execution.progress.interrupt()
             raise
 
@@ -112,8 +112,10 @@ class Runner:
             result = await call_function(
                 function, execution.args, execution.kwargs, self._threads, attempt
             )
+        except BodyEndedError as ended:
+            return Failure(ended.error)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             return Failure(error)  # the body's own doing
         except BaseException as error:  # noqa: BLE001  # the task's own code
@@ -130,11 +132,6 @@ class Runner:
         separator = f"--- Retry {attempt} ---"
         entry = LogEntry(None, datetime.now(UTC), "info", separator, attempt)
         self._store.append(execution.context.task_id, entry)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _report(execution: Execution, failure: Failure) -> None:

@@ -50,11 +50,18 @@ class WorkerThreads:
         it runs to its end, which nobody sees.
         """
         call = _Call(function, self.slots)
-        self._calls.put(call)
         if not self._idle.acquire(blocking=False):
-            worker = _Worker(self._calls, self._idle)
-            threading.Thread(target=worker.run, name="fastapi_taskflow-task", daemon=True).start()
+            try:
+                self._start_worker()
+            except RuntimeError:  # the system has no more threads
+                self.slots.release()
+                raise
+        self._calls.put(call)
         return call.future
+
+    def _start_worker(self) -> None:
+        worker = _Worker(self._calls, self._idle)
+        threading.Thread(target=worker.run, name="fastapi_taskflow-task", daemon=True).start()
 
 
 SHARED_THREADS = WorkerThreads()

@@ -28,9 +28,12 @@ class BranchLogger(TreeLogger):
         """Count and report it."""
         self.pipeline.fail(error, doing)
 
-    def on_delivered(self) -> None:
+    def on_handled(self, *, taken: bool) -> None:
         """Count it."""
-        self.pipeline.accepted += 1
+        if taken:
+            self.pipeline.accepted += 1
+        else:
+            self.pipeline.filtered += 1
 
 
 class FunctionLoggers(NamedTuple):

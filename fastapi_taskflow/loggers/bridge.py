@@ -11,12 +11,12 @@ from typing import Protocol
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
+from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import EventQueue
-from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import event_from
 
 QUEUE_SIZE = 10_000
@@ -102,11 +102,17 @@ class ObserverHandler(logging.Handler):
         consumer = self._consume_here()
         await consumer.ready.wait()
 
-    async def drain(self) -> None:
-        """Wait until every event queued before this call was delivered or given up."""
+    def attach(self) -> None:
+        """Deliver events on the running loop, unless they are delivered on another already."""
         if self._consumer is None or not self._consumer.alive:
             self._consume_here()
-        await self._queue.join()
+
+    async def drain(self) -> None:
+        """Wait until every event queued before this call was delivered or given up."""
+        goal = self._queue.mark()
+        while not self._queue.reached(goal):
+            self.attach()
+            await self._queue.wait(goal)
 
     async def stop(self) -> None:
         """End delivery, count as lost what still waits, and run the observer's ``close()``."""
@@ -150,17 +156,11 @@ class ObserverHandler(logging.Handler):
                 raise TimeoutError
         except BaseException as error:  # see let_pass
             let_pass(error, awaited=True)
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-                self.ledger.drop("shutdown")
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             if limit.expired():
                 error = TimeoutError(f"not done in {self.timeout:g} s")
             self.ledger.fail(error, f"handling {what}", accepted=True)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _check_observer(observer: object) -> None:

@@ -22,6 +22,8 @@ STOP_TIMEOUT = 1.0
 class Consumer:
     """Delivers queued events in order, one at a time, for as long as its loop runs.
 
+    An event that it could not finish is delivered again by the next consumer.
+
     Must be made in the loop's thread. It runs outside any task's context, so that what an
     observer logs is no line of a task.
 
@@ -48,6 +50,7 @@ class Consumer:
         context = contextvars.copy_context()
         context.run(active_task.set, None)
         self._task = self.loop.create_task(self._run(), context=context)
+        self._task.add_done_callback(lambda _: queue.wake())
 
     @property
     def alive(self) -> bool:
@@ -93,7 +96,9 @@ class Consumer:
         for count, event in enumerate(self._queue.take(), start=1):
             try:
                 await self._deliver(event)
-            finally:
-                self._queue.finish()
+            except BaseException:  # this consumer ends: the event is for the next one
+                self._queue.put_back(event)
+                raise
+            self._queue.finish()
             if count % BREATH == 0:
                 await asyncio.sleep(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.tree import let_pass
 
 
 class Sink:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.dispatch import Sink
-from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import let_pass
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
@@ -166,9 +166,13 @@ class TaskEmitter:
         if levelno < logger.source_level():
             return
         text, extra = _text(message), snapshot(extra)
-        with self._order.lock:
-            record = make_record(logger.name, levelno, text, caller, extra)
-            sent = self._send(logger, record)
+        news.hold()
+        try:
+            with self._order.lock:
+                record = make_record(logger.name, levelno, text, caller, extra)
+                sent = self._send(logger, record)
+        finally:
+            news.release()
         self._send_on(sent)
 
     def lifecycle(
@@ -186,16 +190,22 @@ class TaskEmitter:
         levelno = LIFECYCLE_LEVELS[status]
         if levelno < logger.source_level():
             return
-        with self._order.lock:
-            record = make_record(logger.name, levelno, _status_message(status), exc_info=exc_info)
-            record.__dict__.update(
-                status=status.value,
-                retries_used=retries_used,
-                duration=duration,
-                error=error,
-                stacktrace=stacktrace,
-            )
-            sent = self._send(logger, record)
+        outcome = {
+            "status": status.value,
+            "retries_used": retries_used,
+            "duration": duration,
+            "error": error,
+            "stacktrace": stacktrace,
+        }
+        message = _status_message(status)
+        news.hold()
+        try:
+            with self._order.lock:
+                record = make_record(logger.name, levelno, message, exc_info=exc_info)
+                record.__dict__.update(outcome)
+                sent = self._send(logger, record)
+        finally:
+            news.release()
         self._send_on(sent)
 
     def _send_on(self, sent: list[_Addressed]) -> None:
@@ -293,7 +303,7 @@ def _report(what: str, error: BaseException | None = None) -> None:
     """Say it once: a mistake in a loop, or in a factory, is made every time."""
     if what not in _reported and len(_reported) < _MAX_REPORTED:
         _reported.add(what)
-        _diagnostics.warning("%s", what, exc_info=error)
+        news.tell(lambda: _diagnostics.warning("%s", what, exc_info=error))
 
 
 def _text(value: object, render: Callable[[object], str] = str) -> str:
@@ -301,5 +311,6 @@ def _text(value: object, render: Callable[[object], str] = str) -> str:
         return value
     try:
         return render(value)
-    except Exception as error:  # noqa: BLE001  # the value's own code, run for a task: it must not reach it
+    except BaseException as error:  # noqa: BLE001  # the value's own code, run for a task
+        let_pass(error)
         return f"<unprintable {type(value).__name__}: {type(error).__name__}>"

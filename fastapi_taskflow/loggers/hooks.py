@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.errors import TaskflowError
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.tree import let_pass
 
 HOOK_TIMEOUT = 10.0
 """Seconds that a hook may take."""

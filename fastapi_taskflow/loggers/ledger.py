@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from fastapi_taskflow.loggers.tree import TreeLogger, let_pass
+from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.loggers.tree import TreeLogger
 from fastapi_taskflow.records import LIBRARY
 
 REPORT_INTERVAL = 60.0
@@ -39,6 +40,39 @@ class ObserverStats:
     queued: int = 0
     high_water: int = 0
     last_error: str | None = None
+
+
+class News(threading.local):
+    """What this thread has to report, held back while it holds locks.
+
+    A report goes to the users' handlers, which have locks of their own: to wait for those
+    with ours in hand would be a deadlock in the making.
+    """
+
+    def __init__(self) -> None:
+        self.busy = False
+        self._held = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def hold(self) -> None:
+        """Hold reports back until as many calls of ``release`` as of this."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Let them go, once nobody holds them back any more."""
+        self._held -= 1
+        while self._waiting and not self._held:
+            self._waiting.pop(0)()
+
+    def tell(self, report: Callable[[], None]) -> None:
+        """Make a report now, or when reports are let go."""
+        if self._held:
+            self._waiting.append(report)
+        else:
+            report()
+
+
+news = News()
 
 
 class Ledger:
@@ -95,7 +129,7 @@ class Ledger:
     def stats(self, queued: int = 0) -> ObserverStats:
         """The figures as they stand."""
         return ObserverStats(
-            delivered=self.accepted - self.lost - queued,
+            delivered=max(0, self.accepted - self.lost - queued),  # emit counts it as queued first
             filtered=self.filtered,
             dropped=MappingProxyType(dict(self.dropped)),
             errors=self.errors,
@@ -107,11 +141,14 @@ class Ledger:
     def _report(self, what: str, error: BaseException | None) -> None:
         self._unreported += 1
         now = time.monotonic()
-        if now < self._next_report or getattr(_reporting, "busy", False):
+        if now < self._next_report or news.busy:
             return
         count, self._unreported = self._unreported, 0
         self._next_report = now + REPORT_INTERVAL
-        _reporting.busy = True  # a handler of the user's that fails on the report ends it here
+        news.tell(lambda: self._say(what, count, error))
+
+    def _say(self, what: str, count: int, error: BaseException | None) -> None:
+        news.busy = True  # a handler of the user's that fails on the report ends it here
         try:
             diagnostics.error(
                 "Observer %s %s (%d since the last report; tasks are not affected)",
@@ -121,7 +158,7 @@ class Ledger:
                 exc_info=error,
             )
         finally:
-            _reporting.busy = False
+            news.busy = False
 
 
 def _describe(error: BaseException) -> str:
@@ -150,6 +187,5 @@ class Diagnostics(TreeLogger):
         _pipeline.fail(error, doing)
 
 
-_reporting = threading.local()
 diagnostics = Diagnostics(f"{LIBRARY}.observers")
 _pipeline = Ledger("pipeline")

@@ -37,7 +37,7 @@ class Observers:
 
     def add(self, choice: ObserverChoice) -> None:
         """Add an observer at the end, unless it is there already."""
-        handler = choice if isinstance(choice, ObserverHandler) else choice.handler
+        handler = _handler_of(choice)
         if any(sink.handler is handler for sink in self.sinks):
             return
         watcher = choice.observer if isinstance(choice, ObserverHandler) else choice
@@ -46,8 +46,8 @@ class Observers:
             handler.ledger.name = name
             self.sinks.append(Sink(handler, handler.ledger))
             self._bridges.append(handler)
-        else:
-            self.sinks.append(Sink(handler, Ledger(name)))
+            return
+        self.sinks.append(Sink(handler, Ledger(name)))
         if isinstance(choice, HandlerObserver):
             self._synchronous.append((choice, self.sinks[-1].ledger))
 
@@ -74,6 +74,18 @@ class Observers:
             await run_hook(observer.startup, ledger, "starting up", ours=True)
         if wait:
             await _together([bridge.start() for bridge in self._bridges])
+        else:
+            self.attach()
+
+    def attach(self) -> None:
+        """Deliver on the running loop what is delivered nowhere else."""
+        for bridge in self._bridges:
+            bridge.attach()
+
+    def release(self) -> None:
+        """Let go of what ``open`` has opened."""
+        for observer, _ in self._synchronous:
+            observer.handler.close()
 
     async def drain(self, timeout: float) -> None:
         """Wait, for so many seconds at most, until the async observers have had all events."""
@@ -110,6 +122,19 @@ def _listed(choices: Iterable[object]) -> list[ObserverChoice]:
             raise ConfigurationTypeError("loggers", choice, expected)
         listed.append(choice)
     return listed
+
+
+def _handler_of(choice: ObserverChoice) -> logging.Handler:
+    """The way of records to an observer: a subclass's own methods are heard, too."""
+    if isinstance(choice, ObserverHandler):
+        return choice
+    kind = type(choice)
+    if isinstance(choice, HandlerObserver) and (
+        kind.on_log is not HandlerObserver.on_log
+        or kind.on_lifecycle is not HandlerObserver.on_lifecycle
+    ):
+        return ObserverHandler(choice)
+    return choice.handler
 
 
 def _queued(handler: logging.Handler) -> int:

@@ -58,20 +58,41 @@ class EventQueue:
         if self._waiters:
             self._release()
 
-    async def join(self) -> None:
-        """Wait until every event put before this call has been dealt with."""
+    def put_back(self, event: Event) -> None:
+        """Put an event that was taken, but not dealt with, in front again."""
+        self._events.appendleft(event)
+
+    def mark(self) -> int:
+        """How many events have been put so far: a goal to wait for."""
+        return self._put
+
+    def reached(self, goal: int) -> bool:
+        """Whether so many events have been dealt with."""
+        return self._finished >= goal
+
+    async def wait(self, goal: int) -> None:
+        """Wait until so many events have been dealt with, or ``wake`` is called."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(self._put, loop, loop.create_future())
+        waiter = _Waiter(goal, loop, loop.create_future())
         with self._guard:
             self._waiters.append(waiter)
         self._release()  # the last one may be finished already
         await waiter.future
 
+    def wake(self) -> None:
+        """Have everybody who waits look again: who dealt with the events is gone."""
+        with self._guard:
+            ready, self._waiters = self._waiters, []
+        self._resolve(ready)
+
     def _release(self) -> None:
         with self._guard:
-            ready = [waiter for waiter in self._waiters if waiter.goal <= self._finished]
-            self._waiters = [waiter for waiter in self._waiters if waiter.goal > self._finished]
-        for waiter in ready:
+            ready = [waiter for waiter in self._waiters if self.reached(waiter.goal)]
+            self._waiters = [waiter for waiter in self._waiters if not self.reached(waiter.goal)]
+        self._resolve(ready)
+
+    def _resolve(self, waiters: list[_Waiter]) -> None:
+        for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its loop was closed: nobody waits there
                 waiter.loop.call_soon_threadsafe(_resolve, waiter.future)
 

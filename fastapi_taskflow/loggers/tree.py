@@ -11,23 +11,8 @@ import logging
 import threading
 from collections.abc import Collection, Iterator
 
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
-
-
-def let_pass(error: BaseException, *, awaited: bool = False) -> None:
-    """Raise an error again that is no failure of whoever raised it; return for all others.
-
-    ``SystemExit`` and ``CancelledError`` are failures here: raised by a handler, they are no
-    word to the process or to the task around it.
-
-    Args:
-        error: What was raised.
-        awaited: Whether it came out of an ``await``: there ``GeneratorExit`` means that the
-            coroutine is being closed.
-    """
-    if isinstance(error, KeyboardInterrupt) or (awaited and isinstance(error, GeneratorExit)):
-        raise error
-
 
 _library = logging.getLogger(LIBRARY)
 _library.addHandler(logging.NullHandler())
@@ -123,18 +108,18 @@ class TreeLogger(logging.Logger):
         """Hand a record to each handler above that wants it, once, in the usual order."""
         for handler in self._takers(record):
             try:
-                hand_over(handler, record)
+                taken = hand_over(handler, record)
             except BaseException as error:  # noqa: BLE001  # see let_pass
                 let_pass(error)
                 self.on_error(error, f"handling a record in {handler!r}")
             else:
-                self.on_delivered()
+                self.on_handled(taken=bool(taken))
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """A handler or filter of the user's raised an error."""
 
-    def on_delivered(self) -> None:
-        """A handler of the user's took a record."""
+    def on_handled(self, *, taken: bool) -> None:
+        """A handler of the user's took a record, or its filters turned it away."""
 
     def served(self) -> Collection[logging.Handler]:
         """The handlers that have had the record already, by another way."""

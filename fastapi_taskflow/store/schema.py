@@ -33,7 +33,7 @@ class UtcMicroseconds(TypeDecorator[datetime]):
         """An aware time as a number."""
         if value is None:
             return None
-        since = value.astimezone(UTC) - _EPOCH
+        since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:

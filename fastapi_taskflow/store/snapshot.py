@@ -6,10 +6,12 @@ import logging
 import os
 import weakref
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import Query, TaskStore, Totals
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -65,7 +67,8 @@ class SnapshotStore(TaskStore):
     def append(self, task_id: str, entry: LogEntry) -> None:
         """Add a log entry, here and in the database."""
         self._memory.append(task_id, entry)
-        self._writer.entry(task_id, entry)
+        # Made storable here: the writer's thread would see what the values are later.
+        self._writer.entry(task_id, replace(entry, extra=sanitise(entry.extra)))
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record of this process from memory, another one from the database."""

@@ -16,7 +16,7 @@ from sqlalchemy.sql import bindparam
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.sanitise import plain_text, sanitise
+from fastapi_taskflow.sanitise import plain_text
 from fastapi_taskflow.store.base import Query, Totals
 from fastapi_taskflow.store.memory import TIMED
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -59,7 +59,7 @@ class Database:
             engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT})
             event.listen(engine, "connect", _set_up_connection)
             version = _make_tables(engine)
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, ValueError, SQLAlchemyError) as error:  # ValueError: a null character
             reason = getattr(error, "orig", None) or error
             raise StoreError(self.name, f"{reason}; expected a file that can be written") from error
         if version > SCHEMA_VERSION:
@@ -185,7 +185,9 @@ def _filtered(statement: Select[Any], query: Query) -> Select[Any]:
         if value is not None:
             statement = statement.where(column[name] == value)
     for key, value in query.tags.items():
-        statement = statement.where(column.tags[key].as_string() == value)
+        each = func.json_each(column.tags).table_valued("key", "value")
+        has_tag = select(each.c.key).where(each.c.key == key, each.c.value == value)
+        statement = statement.where(has_tag.exists())
     if query.since is not None:
         statement = statement.where(column.created_at >= query.since)
     if query.until is not None:
@@ -213,7 +215,7 @@ def _task_row(record: TaskRecord) -> dict[str, Any]:
 def _entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
     names = ("seq", "timestamp", "level", "message", "attempt")
     row = {name: _storable(getattr(entry, name)) for name in names}
-    return {**row, "task_id": task_id, "extra": sanitise(entry.extra)}
+    return {**row, "task_id": task_id, "extra": entry.extra}
 
 
 def _storable(value: Any) -> Any:

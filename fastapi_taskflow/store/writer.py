@@ -6,6 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
+
+from sqlalchemy.exc import OperationalError
 
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
@@ -123,19 +126,45 @@ class Writer:
             new, self._new = self._new, set()
             entries, self._entries = self._entries, deque()
         try:
-            self._database.write(
-                [record for id_, record in records.items() if id_ in new],
-                [record for id_, record in records.items() if id_ not in new],
-                entries,
-            )
+            self._write(records, new, entries)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
-            self._give_back(records, new, entries)
             self._report(error)
-            return False
+            if _may_pass(error):
+                self._give_back(records, new, entries)
+                return False
+            self._write_singly(records, new, entries)
         with self._changed:
             self._written = goal
             self._changed.notify_all()
         return True
+
+    def _write(
+        self,
+        records: dict[str, TaskRecord],
+        new: set[str],
+        entries: Iterable[tuple[str, LogEntry]],
+    ) -> None:
+        added = [record for task_id, record in records.items() if task_id in new]
+        changed = [record for task_id, record in records.items() if task_id not in new]
+        self._database.write(added, changed, list(entries))
+
+    def _write_singly(
+        self,
+        records: dict[str, TaskRecord],
+        new: set[str],
+        entries: Iterable[tuple[str, LogEntry]],
+    ) -> None:
+        """Write a batch of which a row can't be stored: all but that row."""
+        batches: list[tuple[dict[str, TaskRecord], list[tuple[str, LogEntry]]]] = [
+            ({task_id: record}, []) for task_id, record in records.items()
+        ]
+        batches += [({}, [entry]) for entry in entries]
+        for some_records, some_entries in batches:
+            try:
+                self._write(some_records, new, some_entries)
+            except Exception as error:  # noqa: BLE001  # as above
+                self._dropped += 1
+                self._report(error)
 
     def _give_back(
         self,
@@ -155,8 +184,13 @@ class Writer:
             self._next_report = now + REPORT_SECONDS
             self._log.error(
                 "%s can't be written now, tasks go on and it is tried again: %s "
-                "(%d log entries dropped so far)",
+                "(%d rows dropped so far)",
                 self._database.name,
                 error,
                 self._dropped,
             )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same write may work later: the database is locked, full or gone."""
+    return isinstance(error, (OperationalError, OSError))
