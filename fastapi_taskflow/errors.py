@@ -83,12 +83,11 @@ class TaskTimeoutError(TaskflowError, TimeoutError):
 
     Args:
         func_name: The task's function.
-        attempt: The attempt's zero-based index.
         timeout: The limit, in seconds.
     """
 
-    def __init__(self, func_name: str, attempt: int, timeout: float) -> None:
-        super().__init__(f"{func_name} exceeded its timeout of {timeout:g} s (attempt {attempt})")
+    def __init__(self, func_name: str, timeout: float) -> None:
+        super().__init__(f"{func_name} exceeded its timeout of {timeout:g} s")
 
 
 class TaskNotFoundError(TaskflowError, LookupError):

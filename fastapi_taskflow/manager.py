@@ -13,7 +13,11 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.engine import TaskEngine
-from fastapi_taskflow.errors import ConfigurationError, RunningLoopError, TaskNotFoundError
+from fastapi_taskflow.errors import (
+    ConfigurationTypeError,
+    RunningLoopError,
+    TaskNotFoundError,
+)
 from fastapi_taskflow.execution.options import RetryOn, make_options
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
@@ -21,7 +25,7 @@ from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.dispatch import Sink
-from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, FileLogger
+from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthand
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
 from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
 from fastapi_taskflow.records import LIBRARY
@@ -30,14 +34,6 @@ from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 from fastapi_taskflow.store.snapshot import with_snapshots
-
-_SHORTHAND = {
-    "path": "log_file",
-    "max_bytes": "log_file_max_bytes",
-    "backup_count": "log_file_backup_count",
-    "mode": "log_file_mode",
-}
-"""What the parameters of ``FileLogger`` are called here."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,15 +88,14 @@ class TaskManager:
         drain_timeout: Seconds = DRAIN_TIMEOUT,
     ) -> None:
         observers = Observers(() if loggers is None else loggers)
-        # Made even where no file is asked for, so that a wrong option is an error all the same.
-        file = _file_logger(
-            os.devnull if log_file is None else log_file,
+        file = file_shorthand(
+            log_file,
             max_bytes=log_file_max_bytes,
             backup_count=log_file_backup_count,
             mode=log_file_mode,
             log_lifecycle=log_lifecycle,
         )
-        if log_file is not None:
+        if file is not None:
             observers.add(file)
         self._observers = observers
         memory = MemoryStore(
@@ -141,6 +136,8 @@ class TaskManager:
 
     def task(
         self,
+        function: object = None,
+        /,
         *,
         name: str | None = None,
         retries: int = 0,
@@ -158,6 +155,7 @@ class TaskManager:
         plus, at random, up to ``jitter``. Times are seconds, or ``timedelta``.
 
         Args:
+            function: Nothing: the decorator is written with parentheses.
             name: The name of its tasks; None takes the function's.
             retries: How often a failed attempt is tried again.
             delay: The wait before the first retry.
@@ -173,6 +171,9 @@ class TaskManager:
         Raises:
             ConfigurationError: A value that can't be used.
         """
+        if function is not None:
+            expected = "parentheses: @task_manager.task()"
+            raise ConfigurationTypeError("@task_manager.task", function, expected)
         options = make_options(
             retries=retries,
             delay=delay,
@@ -324,11 +325,3 @@ class TaskManager:
         trace: TracebackType | None,
     ) -> None:
         await self.shutdown()
-
-
-def _file_logger(path: str | os.PathLike[str], **options: Any) -> FileLogger:
-    """A file observer whose errors name the parameters of ``TaskManager``."""
-    try:
-        return FileLogger(path, **options)
-    except ConfigurationError as error:
-        raise error.renamed(_SHORTHAND[error.parameter]) from None

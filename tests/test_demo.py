@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,39 @@ def test_an_uploaded_file_is_digested(tmp_path: Path, name: str) -> None:
     assert "300,000 lines, 600,000 words" in tasks[1]["logs"][-1]
     assert (tmp_path / "archive" / name).read_bytes() == content
     assert (tmp_path / "tasks.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "headers", "status"),
+    [("x" * 300, {}, 400), ("x", {"content-type": "multipart/form-data; boundary=b"}, 415)],
+    ids=["long name", "form"],
+)
+def test_an_upload_that_cant_be_taken_is_refused(
+    tmp_path: Path, name: str, headers: dict[str, str], status: int
+) -> None:
+    with TestClient(Demo(tmp_path).make_app(TaskAdmin)) as client:
+        answer = client.put(f"/files/{name}", content=b"x", headers=headers)
+        where = client.get("/").json()
+
+    assert answer.status_code == status
+    assert where["tasks"].endswith("/tasks")
+
+
+def test_a_port_that_is_taken_is_a_usage_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        done = subprocess.run(
+            [*COMMAND, "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "choose another --port" in done.stderr
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from fastapi_taskflow.background import InstallMiddleware
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.manager import TaskManager
 
+_PATHS = "fastapi_taskflow_paths"
+"""Where an app's state remembers which paths are taken."""
+
 
 class TaskAdmin:
     """Puts a manager on an app: its routes, and its start and stop with the app.
@@ -24,7 +27,7 @@ class TaskAdmin:
             given managed background tasks too.
 
     Raises:
-        ConfigurationError: The path is none, or the manager is none.
+        ConfigurationError: The app or the manager is none, or the path is none or taken.
     """
 
     def __init__(
@@ -42,6 +45,11 @@ class TaskAdmin:
         if not str(path).startswith("/") or path.endswith("/"):
             expected = 'a path that begins with "/" and does not end with it, such as "/tasks"'
             raise ConfigurationError("path", path, expected)
+        taken: set[str] = getattr(app.state, _PATHS, set())
+        if path in taken:
+            expected = "a path of its own: another manager's routes are there"
+            raise ConfigurationError("path", path, expected)
+        setattr(app.state, _PATHS, taken | {path})
         self.app = app
         self.task_manager = task_manager
         self.path = path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -68,5 +69,15 @@ def demo(
     if once is not None:
         asyncio.run(demo.digest(once.absolute()))
         return
+    _check_free(host, port)
     typer.echo(WHERE.format(url=f"http://{host}:{port}", directory=place))
     uvicorn.run(demo.make_app(context.obj), host=host, port=port, log_level="warning")
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that can't be listened on before anybody is sent there."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise typer.BadParameter(f"{host}:{port}: {reason}; choose another --port") from error

@@ -11,6 +11,9 @@ from fastapi_taskflow.cli.work import archive_file, count_words, hash_file, veri
 from fastapi_taskflow.loggers import FileLogger, StdoutLogger
 from fastapi_taskflow.manager import TaskManager
 
+MAX_NAME = 200
+"""Bytes of the longest file name taken: the file system's limit, less what is put behind it."""
+
 
 class Demo:
     """The demo's manager and what it works on.
@@ -59,6 +62,16 @@ class Demo:
         uploads = self.directory / "uploads"
         get_tasks = self.manager.get_tasks
 
+        @app.get("/")
+        async def where(request: Request) -> dict[str, str]:
+            """Say where to look."""
+            base = str(request.base_url)
+            return {
+                "give it a file": f"curl -T README.md {base}files/",
+                "tasks": f"{base}tasks",
+                "figures": f"{base}tasks/metrics",
+            }
+
         @app.put("/files/{name}", status_code=202)
         async def upload(
             name: str,
@@ -67,8 +80,10 @@ class Demo:
         ) -> dict[str, list[str]]:
             """Take a file, and enqueue the tasks that digest it."""
             path = uploads / name
-            if path.name != name or name in (".", ".."):
+            if path.name != name or name in (".", "..") or len(name.encode()) > MAX_NAME:
                 raise HTTPException(400, f"{name!r} is no plain file name")
+            if request.headers.get("content-type", "").startswith("multipart/"):
+                raise HTTPException(415, "send the file itself, as `curl -T FILE` does, no form")
             await _save(request, path)
             ids = [
                 tasks.add_task(function, *arguments, tags={"file": name})

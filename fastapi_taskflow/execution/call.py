@@ -30,7 +30,6 @@ async def call_function(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     threads: WorkerThreads,
-    attempt: int,
 ) -> Any:
     """Call a task's function once and give what it returns.
 
@@ -46,14 +45,14 @@ async def call_function(
         async with asyncio.timeout(timeout) as limit:
             result = await (_in_thread(call, threads) if function.in_thread else call())
         if timeout is not None and limit.expired():  # the body hid its cancellation
-            raise TaskTimeoutError(function.name, attempt, timeout)
+            raise TaskTimeoutError(function.name, timeout)
         return result
     except TaskTimeoutError:
         raise
     except TimeoutError as error:
         if timeout is None or not limit.expired():
             raise
-        raise TaskTimeoutError(function.name, attempt, timeout) from error
+        raise TaskTimeoutError(function.name, timeout) from error
 
 
 async def _in_thread(call: Callable[[], Any], threads: WorkerThreads) -> Any:

@@ -107,11 +107,8 @@ class Runner:
                 self._threads.slots.release()
             return None
         active_task.set(progress.emitter)
-        attempt = execution.context.attempt
         try:
-            result = await call_function(
-                function, execution.args, execution.kwargs, self._threads, attempt
-            )
+            result = await call_function(function, execution.args, execution.kwargs, self._threads)
         except BodyEndedError as ended:
             return Failure(ended.error)
         except asyncio.CancelledError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
+from typing import Any
 
 from fastapi_taskflow.checks import one_of, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
@@ -235,3 +236,25 @@ def _check_path(path: object) -> None:
         raise ConfigurationTypeError("path", path, expected)
     if not os.fspath(path):
         raise ConfigurationError("path", path, expected)
+
+
+_SHORTHAND = {
+    "path": "log_file",
+    "max_bytes": "log_file_max_bytes",
+    "backup_count": "log_file_backup_count",
+    "mode": "log_file_mode",
+}
+"""What the parameters of ``FileLogger`` are called where ``log_file=`` stands for one."""
+
+
+def file_shorthand(path: str | os.PathLike[str] | None, **options: Any) -> FileLogger | None:
+    """The observer that ``log_file=`` stands for, or None.
+
+    Raises:
+        ConfigurationError: An option can't be used, even where there is no file to use it for.
+    """
+    try:
+        file = FileLogger(os.devnull if path is None else path, **options)
+    except ConfigurationError as error:
+        raise error.renamed(_SHORTHAND[error.parameter]) from None
+    return None if path is None else file

@@ -45,7 +45,8 @@ def make_formatter(choice: object) -> logging.Formatter:
     if isinstance(choice, str) and choice in FORMATTERS:
         formatter: logging.Formatter = FORMATTERS[choice]()
         return formatter
-    raise ConfigurationError("formatter", choice, [*FORMATTERS, logging.Formatter])
+    names = ", ".join(map(repr, FORMATTERS))
+    raise ConfigurationError("formatter", choice, f"one of {names}, or a logging.Formatter")
 
 
 def observe_lines(

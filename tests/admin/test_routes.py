@@ -156,3 +156,18 @@ def test_the_routes_are_typed_in_openapi(client: TestClient) -> None:
 def test_a_path_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="path="):
         TaskAdmin(FastAPI(), TaskManager(), path=path)
+
+
+def test_a_path_that_is_taken_is_refused() -> None:
+    app = FastAPI()
+    TaskAdmin(app, TaskManager())
+
+    with pytest.raises(ConfigurationError, match="path='/tasks' can't be used"):
+        TaskAdmin(app, TaskManager())
+
+    TaskAdmin(app, TaskManager(), path="/other")
+
+
+def test_the_decorator_without_parentheses_says_so() -> None:
+    with pytest.raises(ConfigurationError, match=r"expected parentheses: @task_manager.task\(\)"):
+        TaskManager().task(fail)
