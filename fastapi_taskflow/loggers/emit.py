@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
-from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
+from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.records import (
     LIBRARY,
@@ -71,60 +69,6 @@ def _log_outside(
     levelno = _level_number(level)
     if _orphans.isEnabledFor(levelno):
         _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
-
-
-class _Addressed(NamedTuple):
-    """A record, and the logger whose pipeline it goes down after the sinks."""
-
-    logger: BranchLogger
-    record: logging.LogRecord
-
-
-class EventOrder:
-    """The order of one task's events, over all its attempts.
-
-    Whoever sends holds the lock. A sink that itself logs for the task, while it handles a
-    record, has its line wait until that record has been to all sinks; and neither it nor
-    any sink whose line it was handling gets it: nobody is fed their own output.
-    """
-
-    __slots__ = ("_origin", "_sending", "_waiting", "lock", "seq")
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.seq = 0
-        self._sending = False
-        self._origin: tuple[Sink, ...] = ()
-        self._waiting: deque[tuple[_Addressed, tuple[Sink, ...]]] = deque()
-
-    def send(self, addressed: _Addressed, sinks: Sequence[Sink]) -> list[_Addressed]:
-        """Hand a record to the sinks, in its turn.
-
-        Returns:
-            What has been to the sinks by this call, in order: the record and the lines that
-            sinks logged meanwhile, or nothing where it has to wait for another's turn.
-        """
-        self._waiting.append((addressed, self._origin))
-        if self._sending:
-            return []
-        self._sending = True
-        sent: list[_Addressed] = []
-        try:
-            while self._waiting:
-                addressed, origin = self._waiting.popleft()
-                self._send_one(addressed.record, origin, sinks)
-                sent.append(addressed)
-        finally:
-            self._sending, self._origin = False, ()
-        return sent
-
-    def _send_one(
-        self, record: logging.LogRecord, origin: tuple[Sink, ...], sinks: Sequence[Sink]
-    ) -> None:
-        for sink in sinks:
-            if sink not in origin:
-                self._origin = (*origin, sink)
-                sink.send(record)
 
 
 class TaskEmitter:
@@ -208,12 +152,12 @@ class TaskEmitter:
             news.release()
         self._send_on(sent)
 
-    def _send_on(self, sent: list[_Addressed]) -> None:
+    def _send_on(self, sent: list[Addressed]) -> None:
         """Let records go on to the users' handlers: without the lock, these are not ours."""
         for logger, record in sent:
             self.branch.send_on(logger, record)
 
-    def _send(self, logger: BranchLogger, record: logging.LogRecord) -> list[_Addressed]:
+    def _send(self, logger: BranchLogger, record: logging.LogRecord) -> list[Addressed]:
         """Number the record and hand it to the sinks. The lock is held: order is per task."""
         context, order = self.context, self._order
         record.__dict__.update(
@@ -224,7 +168,7 @@ class TaskEmitter:
             seq=order.seq,
         )
         order.seq += 1
-        return order.send(_Addressed(logger, record), self.branch.sinks)
+        return order.send(Addressed(logger, record), self.branch.sinks)
 
 
 def make_record(
