@@ -14,10 +14,13 @@ from fastapi_taskflow.execution.threads import WorkerThreads
 
 
 class BodyEndedError(Exception):
-    """A body in a thread raised what would end the event loop if it were raised here.
+    """A body in a thread raised an error.
+
+    It is carried, not raised again: a coroutine can't raise ``StopIteration``, and
+    ``KeyboardInterrupt`` would end the event loop, though Ctrl-C never reaches that thread.
 
     Args:
-        error: What it raised; Ctrl-C only ever reaches the main thread.
+        error: What it raised.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -37,7 +40,8 @@ async def call_function(
 
     Raises:
         TaskTimeoutError: It took longer than its ``timeout``.
-        BaseException: Whatever the function raises.
+        BodyEndedError: It raised an error in a thread.
+        BaseException: Whatever it raises on the event loop.
     """
     timeout = function.options.timeout
     call = partial(function.call, *args, **kwargs)
@@ -57,10 +61,8 @@ async def call_function(
 
 async def _in_thread(call: Callable[[], Any], threads: WorkerThreads) -> Any:
     outcome = await threads.submit(partial(_run, call))
-    if isinstance(outcome.error, (KeyboardInterrupt, GeneratorExit)):
-        raise BodyEndedError(outcome.error)
     if outcome.error is not None:
-        raise outcome.error
+        raise BodyEndedError(outcome.error)
     return outcome.result
 
 

@@ -106,7 +106,7 @@ class TaskFunction:
         while isinstance(call, partial):
             call = call.func
         return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
-            getattr(call, "__call__", None)  # noqa: B004  # an object whose class has async __call__
+            getattr(type(call), "__call__", None)  # noqa: B004  # an object with async __call__
         )
 
     @property

@@ -95,7 +95,9 @@ class Runner:
                 execution.progress.fail(failure)
                 return
             await asyncio.sleep(retry_delay(options, attempt))
-            self._begin_retry(execution)
+            if not execution.progress.retry():
+                return  # it was interrupted, and made an error of that
+            self._separate(execution.context)
 
     async def _attempt(self, execution: Execution) -> Failure | None:
         """Run the body once. Returns how it failed, or None where the task has ended."""
@@ -121,14 +123,11 @@ class Runner:
         progress.succeed(result)
         return None
 
-    def _begin_retry(self, execution: Execution) -> None:
-        progress = execution.progress
-        progress.emitter = progress.emitter.next_attempt()
-        attempt = execution.context.attempt
-        progress.retry(attempt)
-        separator = f"--- Retry {attempt} ---"
-        entry = LogEntry(None, datetime.now(UTC), "info", separator, attempt)
-        self._store.append(execution.context.task_id, entry)
+    def _separate(self, context: TaskContext) -> None:
+        """Leave the mark of a retry in the task's log."""
+        separator = f"--- Retry {context.attempt} ---"
+        entry = LogEntry(None, datetime.now(UTC), "info", separator, context.attempt)
+        self._store.append(context.task_id, entry)
 
 
 def _report(execution: Execution, failure: Failure) -> None:

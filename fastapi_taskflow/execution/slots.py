@@ -35,7 +35,7 @@ class Slots:
             self._waiting.append(turn)
         try:
             await turn
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or thrown away with its loop
             self._leave(turn)
             raise
 

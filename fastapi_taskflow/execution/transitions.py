@@ -55,10 +55,15 @@ class Progress:
         self.started = time.monotonic()
         return self._move(TaskStatus.RUNNING, start_time=datetime.now(UTC))
 
-    def retry(self, attempt: int) -> None:
-        """Another attempt, whose zero-based index is given, starts: no news, but state."""
-        task_id = self.emitter.context.task_id
-        self.store.update(task_id, (TaskStatus.RUNNING,), attempt=attempt, retries_used=attempt)
+    def retry(self) -> bool:
+        """Another attempt starts: no news, but state. Returns whether the task still runs."""
+        emitter = self.emitter.next_attempt()
+        task_id, attempt = emitter.context.task_id, emitter.context.attempt
+        running = (TaskStatus.RUNNING,)
+        if self.store.update(task_id, running, attempt=attempt, retries_used=attempt) is None:
+            return False
+        self.emitter = emitter
+        return True
 
     def succeed(self, result: object) -> bool:
         """The body has returned. Returns whether the task had not ended before."""

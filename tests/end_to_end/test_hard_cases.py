@@ -296,3 +296,47 @@ def test_odd_questions_to_the_list_are_answered(backend: str, tmp_path: Path) ->
     assert "Link" not in full.headers
     assert twice.status_code == 400
     assert "a task has one" in twice.json()["detail"]
+
+
+def test_an_error_that_no_coroutine_can_raise_is_tried_again_like_others() -> None:
+    manager = TaskManager()
+
+    @manager.task(retries=2, retry_on=StopIteration)
+    def body() -> None:
+        raise StopIteration("no more")
+
+    record = manager.run(body)
+
+    assert (record.retries_used, record.error) == (2, "no more")
+
+
+def test_a_class_is_called_even_where_its_instances_are_async() -> None:
+    class Job:
+        async def __call__(self) -> None:
+            """Be called later, by somebody else."""
+
+    assert isinstance(TaskManager().run(Job).result, Job)
+
+
+def test_a_body_that_makes_an_error_of_its_interruption_is_not_tried_again() -> None:
+    manager = TaskManager(shutdown_timeout=0.0)
+    calls: list[asyncio.Event] = []
+
+    @manager.task(retries=3)
+    async def body() -> None:
+        calls.append(asyncio.Event())
+        try:
+            await calls[-1].wait()
+        except asyncio.CancelledError as error:
+            raise ConnectionError("closed under me") from error
+
+    async def main() -> TaskStatus:
+        async with manager:
+            task = asyncio.create_task(manager.execute(body))
+            async with asyncio.timeout(30):
+                while not calls:  # noqa: ASYNC110  # the body has only just begun
+                    await asyncio.sleep(0)
+        return (await task).status
+
+    assert asyncio.run(main()) is TaskStatus.INTERRUPTED
+    assert len(calls) == 1
