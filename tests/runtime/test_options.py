@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -144,7 +145,7 @@ def test_the_attempts_are_as_far_apart_as_the_options_say(
 
     run_skipping(manager.execute(body))
 
-    apart = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    apart = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert apart == pytest.approx(waits, abs=1e-3)
 
 
