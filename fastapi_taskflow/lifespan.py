@@ -54,22 +54,24 @@ class ShutdownSignals:
 
     def install(self) -> None:
         """Chain in front of the handlers that are set now."""
-        if self._previous or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
+            if number in self._previous:
+                continue  # still there, below a handler that was set meanwhile
             previous = signal.getsignal(number)
             if callable(previous):
                 self._previous[number] = previous
                 signal.signal(number, self._handle)
 
     def restore(self) -> None:
-        """Put back the handlers, where nobody has chained in front since."""
+        """Put back the handlers; where somebody has chained in front since, pass on for good."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number, previous in self._previous.items():
+        for number, previous in list(self._previous.items()):
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, previous)
-        self._previous.clear()
+                del self._previous[number]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
