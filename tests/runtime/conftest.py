@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_taskflow import InMemoryLogger, TaskManager
+from fastapi_taskflow import InMemoryLogger, LifecycleEvent, LogEvent, TaskManager, TaskObserver
 
 
 @pytest.fixture
@@ -26,6 +26,32 @@ def manager(memory: InMemoryLogger) -> TaskManager:
 def statuses(memory: InMemoryLogger) -> Callable[[], list[str]]:
     """The statuses that the observer was told of so far."""
     return lambda: [event.status.value for event in memory.lifecycle_events]
+
+
+class Diary(TaskObserver):
+    """Writes down everything an observer is told, in order."""
+
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+
+    async def startup(self) -> None:
+        await asyncio.sleep(0)
+        self.pages.append("startup")
+
+    async def on_log(self, event: LogEvent) -> None:
+        await asyncio.sleep(0)
+        self.pages.append(event.message)
+
+    async def on_lifecycle(self, event: LifecycleEvent) -> None:
+        self.pages.append(event.status.value)
+
+    async def close(self) -> None:
+        self.pages.append("close")
+
+
+@pytest.fixture
+def diary() -> Diary:
+    return Diary()
 
 
 class _SkippingSelector(selectors.DefaultSelector):
