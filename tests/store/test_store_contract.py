@@ -139,31 +139,6 @@ def test_totals_count_by_status_and_time_what_ended(store: TaskStore) -> None:
     assert totals.avg_duration == 1.5
 
 
-def test_a_log_keeps_the_newest_entries_and_says_how_many_went() -> None:
-    store = MemoryStore(max_log_entries=3)
-    store.add(_record(1))
-
-    for number in range(10):
-        store.append("id-001", LogEntry(number, NOON, "info", str(number), 0))
-
-    record = store.get("id-001")
-    assert record is not None
-    assert [line[-1] for line in record.logs] == ["7", "8", "9"]
-    assert record.logs_dropped == 7
-
-
-def test_ended_tasks_are_bounded_and_running_ones_are_not() -> None:
-    store = MemoryStore(max_finished_tasks=2)
-    for number in range(6):
-        store.add(_record(number, idempotency_key=str(number)))
-    for number in range(4):
-        store.update(f"id-{number:03}", (TaskStatus.PENDING,), status=TaskStatus.SUCCESS)
-
-    kept = [record.task_id for record in store.query(Query())]
-
-    assert kept == ["id-005", "id-004", "id-003", "id-002"]
-
-
 def test_history_lasts_beyond_a_manager(tmp_path: Path) -> None:
     database = tmp_path / "deep" / "tasks.db"
 
@@ -241,3 +216,44 @@ def test_a_file_that_cant_be_a_database_is_refused_at_the_first_task(tmp_path: P
 
     with pytest.raises(StoreError, match="not a database"):
         TaskManager(snapshot_db=tmp_path / "text.db").run(task_log, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [("gROßer Ärger", True), ("_", False), ("%", False), ("\\", False)],
+    ids=["found", "underscore", "percent", "backslash"],
+)
+def test_nothing_in_a_text_looked_for_is_a_wildcard(
+    store: TaskStore, text: str, is_found: bool
+) -> None:
+    store.add(_record(1, status=TaskStatus.FAILED, error="Großer Ärger"))
+
+    assert bool(store.query(Query(text=text))) is is_found
+
+
+@pytest.mark.parametrize("key", ['a"b', "a.b", "$", "[0]", "a'b", "\\", "ä", " "], ids=repr)
+def test_a_tag_is_found_whatever_its_key_and_value_are(store: TaskStore, key: str) -> None:
+    store.add(_record(1, tags={key: key, "other": "1"}))
+    store.add(_record(2, tags={"other": key}))
+
+    found = [record.task_id for record in store.query(Query(tags={key: key}))]
+
+    assert found == ["id-001"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_paging_goes_on_exactly_where_it_was_while_tasks_are_added(
+    store: TaskStore, size: int
+) -> None:
+    for number in range(20):
+        store.add(_record(number, created_at=NOON + timedelta(microseconds=number // 4)))
+    newest = sorted((f"id-{n:03}" for n in range(20)), reverse=True)
+    met: list[str] = []
+    after = None
+
+    while page := store.query(Query(limit=size, after=after)):
+        met += [record.task_id for record in page]
+        after = Position(page[-1].created_at, page[-1].task_id)
+        store.add(_record(100 + len(met), created_at=NOON + timedelta(hours=1)))
+
+    assert met == newest
