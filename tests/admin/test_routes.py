@@ -171,3 +171,134 @@ def test_a_path_that_is_taken_is_refused() -> None:
 def test_the_decorator_without_parentheses_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"expected parentheses: @task_manager.task\(\)"):
         TaskManager().task(fail)
+
+
+def _walk(client: TestClient, url: str | None) -> list[str]:
+    met: list[str] = []
+    while url is not None:
+        page = client.get(url).raise_for_status()
+        met += [task["task_id"] for task in page.json()]
+        url = page.links.get("next", {}).get("url")
+    return met
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 7])
+def test_the_filters_go_along_from_page_to_page(
+    client: TestClient, manager: TaskManager, size: int
+) -> None:
+    wanted = [
+        manager.run(task_log, number, tags={"a": "1", "ä&b": "c+d"}).task_id for number in range(6)
+    ]
+    for _ in range(3):
+        manager.run(task_log, "x", tags={"a": "1"})
+        manager.run(fail, "x", tags={"a": "1", "ä&b": "c+d"})
+
+    query = f"tag=a:1&tag=%C3%A4%26b:c%2Bd&func_name=task_log&status=success&limit={size}"
+
+    assert _walk(client, f"/tasks?{query}") == wanted[::-1]
+
+
+def test_tasks_that_come_meanwhile_move_nothing_on_later_pages(
+    client: TestClient, manager: TaskManager
+) -> None:
+    old = [manager.run(task_log, number).task_id for number in range(4)]
+    first = client.get("/tasks?limit=2")
+    manager.run(task_log, "new")
+
+    rest = _walk(client, first.links["next"]["url"])
+
+    assert [task["task_id"] for task in first.json()] + rest == old[::-1]
+
+
+@pytest.mark.parametrize("served", ["mounted", "behind a prefix"])
+def test_links_are_right_where_the_app_is_not_at_the_root(
+    manager: TaskManager, served: str
+) -> None:
+    app, outer = FastAPI(), FastAPI()
+    TaskAdmin(app, manager, path="/jobs")
+    outer.mount("/sub", app)
+    ids = [manager.run(task_log, number).task_id for number in range(3)]
+    client = TestClient(outer) if served == "mounted" else TestClient(app, root_path="/sub")
+
+    assert _walk(client, "/sub/jobs?limit=2") == ids[::-1]
+
+
+def test_half_a_surrogate_pair_anywhere_breaks_no_answer(
+    client: TestClient, manager: TaskManager
+) -> None:
+    odd = "x \ud800"
+
+    def body(_: str) -> None:
+        extra: dict[str, Any] = {odd: [odd, {odd: odd}]}
+        task_log(odd, **extra)
+        raise ValueError(odd)
+
+    manager.task(name=odd)(body)
+    record = manager.run(body, odd, tags={odd: odd})
+
+    listed = client.get("/tasks").json()[0]
+    one = client.get(f"/tasks/{record.task_id}").json()
+    entry = client.get(f"/tasks/{record.task_id}/logs").json()[0]
+    escaped = "x \\ud800"
+    for task in (listed, one):
+        assert (task["func_name"], task["error"]) == (escaped, escaped)
+        assert task["tags"] == {escaped: escaped}
+    assert entry["extra"] == {escaped: [escaped, {escaped: escaped}]}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "cursor=",
+        "cursor=%00",
+        "cursor=====",
+        "tag=",
+        "tag=:v",
+        "tag=a:1&tag=b",
+        "level=",
+        "level=0",
+    ],
+)
+def test_what_cant_be_read_is_a_bad_request_that_names_it(
+    client: TestClient, manager: TaskManager, query: str
+) -> None:
+    path = manager.run(task_log, "x").task_id + "/logs" if query.startswith("level") else ""
+    name = query.partition("=")[0]
+
+    answer = client.get(f"/tasks/{path}?{query}" if path else f"/tasks?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{name}=")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=501", "limit=-1", "limit=x", "status=SUCCESS", "until=x", "since=nan"]
+)
+def test_a_value_of_the_wrong_kind_is_an_unprocessable_one_that_names_it(
+    client: TestClient, query: str
+) -> None:
+    answer = client.get(f"/tasks?{query}")
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", query.partition("=")[0]]
+
+
+def test_a_tasks_entries_have_the_documented_fields(
+    client: TestClient, manager: TaskManager
+) -> None:
+    manager.task(retries=1)(fail)
+    record = manager.run(fail, "x")
+    manager.run(task_log, "hello", level="WARNING", number=1)
+
+    separator = client.get(f"/tasks/{record.task_id}/logs").json()
+    entry = client.get(f"/tasks/{client.get('/tasks').json()[0]['task_id']}/logs").json()[0]
+
+    assert [(line["seq"], line["message"]) for line in separator] == [(None, "--- Retry 1 ---")]
+    assert datetime.fromisoformat(entry.pop("timestamp")).utcoffset() == timedelta(0)
+    assert entry == {
+        "seq": 1,
+        "level": "warning",
+        "message": "hello",
+        "attempt": 0,
+        "extra": {"number": 1},
+    }
