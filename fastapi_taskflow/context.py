@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from fastapi_taskflow.errors import ConfigurationTypeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,40 @@ def get_task_context() -> TaskContext | None:
     """The context of the task that calls this, or None outside a task.
 
     Right in async bodies and what they await or gather, in sync bodies, and in
-    ``asyncio.to_thread``; a thread or executor of one's own starts without it.
+    ``asyncio.to_thread``. A thread or an executor of one's own starts without it, unless
+    it is given a function from ``bind_task_context()``.
     """
     carrier = active_task.get()
     return None if carrier is None else carrier.context
+
+
+def bind_task_context(fn: Callable[P, R]) -> Callable[P, R]:
+    """A function that runs in the task, and all other context variables, of now.
+
+    For threads and executors, which start without: ``executor.submit(bind_task_context(work))``.
+    It may be called any number of times, also at once from several threads; each call gets
+    a copy of the context, so what it sets there stays its own. Outside a task it binds
+    just that.
+
+    Args:
+        fn: A function, or a coroutine function, whose coroutine then runs as an asyncio task.
+
+    Raises:
+        ConfigurationTypeError: It is not callable, or a generator function, whose body would
+            run outside.
+    """
+    is_generator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+    if is_generator or not callable(fn):
+        raise ConfigurationTypeError("fn", fn, "a function or a coroutine function")
+    context = copy_context()
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.copy().run(fn, *args, **kwargs)
+
+    @functools.wraps(fn)
+    async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+        coroutine = cast("Any", fn(*args, **kwargs))  # R is a coroutine
+        return await asyncio.create_task(coroutine, context=context.copy())
+
+    return cast("Callable[P, R]", call_async) if inspect.iscoroutinefunction(fn) else call

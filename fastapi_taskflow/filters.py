@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from fastapi_taskflow.context import TaskContext, get_task_context
 from fastapi_taskflow.records import is_lifecycle
+
+NO_TASK = "-"
+"""What ``TaskContextFilter`` puts where no task runs."""
+
+_CONTEXT = tuple(TaskContext.__dataclass_fields__)
 
 
 class NoLifecycleFilter(logging.Filter):
@@ -25,3 +31,22 @@ class LogLevelFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is a status change, or of the level or above."""
         return record.levelno >= self.levelno or is_lifecycle(record)
+
+
+class TaskContextFilter(logging.Filter):
+    """Put the running task on every record that passes, so that any formatter can show it.
+
+    A record of any library gets ``task_id``, ``func_name``, ``attempt`` and ``tags``, as
+    ``get_task_context()`` has them where the record is handled, or "-" where no task runs.
+    What a record has already stays; no record is turned away. For a handler that works in
+    another thread, put the filter on the handler that feeds it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add what is missing; always True."""
+        attributes = record.__dict__
+        context = get_task_context()
+        for name in _CONTEXT:
+            if name not in attributes:
+                attributes[name] = NO_TASK if context is None else getattr(context, name)
+        return True

@@ -19,7 +19,8 @@ _LIFECYCLE_BRANCH = f"{LIFECYCLE}."
 
 _CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
 _OUTCOME = ("status", "retries_used", "duration", "error", "stacktrace")
-OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME)
+_TRACE = ("trace_id", "span_id")
+OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME, *_TRACE)
 """The attributes this library sets on a record, beside the standard library's."""
 
 PREFIX = "extra_"
