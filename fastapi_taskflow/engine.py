@@ -144,6 +144,8 @@ class TaskEngine:
         """
         if self.loop is None:
             await self._begin()
+        found = self._observers.find(self._branch.users_handlers(execution.function.name))
+        if found or self.loop is None:
             self._observers.attach()
         task = asyncio.get_running_loop().create_task(self._runner.run(execution))
         execution.task = task
@@ -193,6 +195,7 @@ class TaskEngine:
     async def start(self) -> None:
         """Open everything, run the observers' ``startup()``, and serve on this loop."""
         self.open()
+        self._observers.find(self._branch.users_handlers())
         await self._observers.start()
         self._began = True
         self.loop = asyncio.get_running_loop()

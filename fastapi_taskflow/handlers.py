@@ -1,8 +1,4 @@
-"""Where records go: the handlers to name in a logging configuration.
-
-``ObserverHandler`` is the exception: it is for ``TaskManager(loggers=...)``, which delivers what it
-queues.
-"""
+"""Where records go: the handlers to name in a logging configuration."""
 
 from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.file import TaskRotatingFileHandler, TaskWatchedFileHandler

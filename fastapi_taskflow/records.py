@@ -149,3 +149,13 @@ def _lifecycle_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -
 def utc_time(record: logging.LogRecord) -> datetime:
     """When a record was made."""
     return datetime.fromtimestamp(record.created, tz=UTC)
+
+
+def copy_record(record: logging.LogRecord) -> logging.LogRecord:
+    """A record of its own for somebody who will change it, or handle it later."""
+    copied: logging.LogRecord = object.__new__(type(record))
+    copied.__dict__.update(record.__dict__)
+    given = getattr(record, GIVEN, None)
+    if given is not None:
+        copied._given = given  # noqa: SLF001  # a slot, which __dict__ has not
+    return copied

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.tree import TreeLogger
+from fastapi_taskflow.loggers.tree import TreeLogger, reachable, registered_loggers
 from fastapi_taskflow.records import LIFECYCLE, TASK
 
 
 class BranchLogger(TreeLogger):
     """One function's logger in a manager's branch."""
 
-    def __init__(self, name: str, pipeline: Ledger, sinks: Collection[logging.Handler]) -> None:
+    def __init__(self, name: str, pipeline: Ledger, sinks: Sequence[Sink]) -> None:
         super().__init__(name)
         self.pipeline = pipeline
         self._sinks = sinks
 
-    def served(self) -> Collection[logging.Handler]:
+    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
         """The observers' handlers: one that is in the pipeline too gets a record once."""
-        return self._sinks
+        return [handler for sink in self._sinks for handler in sink.served(record)]
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count and report it."""
@@ -55,7 +55,6 @@ class Branch:
         self.sinks = tuple(sinks)
         self.propagate = propagate
         self.pipeline = Ledger("pipeline")
-        self._handlers = frozenset(sink.handler for sink in sinks)
         self._loggers: dict[str, FunctionLoggers] = {}
 
     def loggers(self, func_name: str) -> FunctionLoggers:
@@ -63,11 +62,23 @@ class Branch:
         loggers = self._loggers.get(func_name)
         if loggers is None:
             loggers = FunctionLoggers(
-                BranchLogger(f"{TASK}.{func_name}", self.pipeline, self._handlers),
-                BranchLogger(f"{LIFECYCLE}.{func_name}", self.pipeline, self._handlers),
+                BranchLogger(f"{TASK}.{func_name}", self.pipeline, self.sinks),
+                BranchLogger(f"{LIFECYCLE}.{func_name}", self.pipeline, self.sinks),
             )
             loggers = self._loggers.setdefault(func_name, loggers)
         return loggers
+
+    def users_handlers(self, func_name: str | None = None) -> Iterator[logging.Handler]:
+        """The handlers of the process's own configuration that records reach.
+
+        Args:
+            func_name: Those of which function's records; None means any.
+        """
+        if self.propagate:
+            known = registered_loggers() if func_name is None else self.loggers(func_name)
+            for logger in known:
+                own = logger.registered() if isinstance(logger, TreeLogger) else logger
+                yield from reachable(own)
 
     def send_on(self, logger: BranchLogger, record: logging.LogRecord) -> None:
         """Let the record go on to the users' handlers, as any library's would."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import pkgutil
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
-from fastapi_taskflow.errors import ConfigurationTypeError
+from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger
-from fastapi_taskflow.loggers.queue import EventQueue
+from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.records import event_from
 
 QUEUE_SIZE = 10_000
@@ -47,8 +49,13 @@ class ObserverHandler(logging.Handler):
     drops log entries, never status changes, and counts what it drops. Events that come
     before the observer's ``startup()`` are held.
 
+    In ``TaskManager(loggers=[...])`` the manager serves it. One that a logging configuration
+    has put on root or the ``fastapi_taskflow`` tree is served by the first manager that sends
+    records there: started and closed with that manager's app.
+
     Args:
-        observer: The observer.
+        observer: The observer, or, for ``dictConfig``, the dotted path of one, or of a class
+            or function that makes one when called without arguments.
         queue_size: The most events that may wait before log entries are dropped.
         timeout: Seconds that the observer may take for one event; after that it is
             cancelled and the event counts as an error.
@@ -60,23 +67,36 @@ class ObserverHandler(logging.Handler):
 
     def __init__(
         self,
-        observer: AsyncObserver,
+        observer: AsyncObserver | str,
         *,
         queue_size: int = QUEUE_SIZE,
         timeout: Seconds = EVENT_TIMEOUT,
     ) -> None:
         super().__init__()
-        _check_observer(observer)
-        self.observer = observer
+        self.observer = _find_observer(observer) if isinstance(observer, str) else observer
+        _check_observer(self.observer)
         self.queue_size = whole_number("queue_size", queue_size, minimum=1)
         self.timeout = seconds("timeout", timeout, positive=True)
-        self.ledger = Ledger(type(observer).__name__)
-        level: Level | None = getattr(observer, "min_level", None)
+        self.ledger = Ledger(type(self.observer).__name__)
+        level: Level | None = getattr(self.observer, "min_level", None)
         if level is not None:
             self.setLevel(level_number(level))
-        self._queue = EventQueue()
+        self._queue: DeliveryQueue[Event] = DeliveryQueue()
         self._consumer: Consumer | None = None
         self._started = False
+        self.in_pipeline = False
+        self._server: weakref.ref[object] | None = None
+
+    def claim(self, server: object) -> bool:
+        """Ask to be served. Returns whether it was, of all askers, the first one alive."""
+        if self._server is not None and self._server() is not None:
+            return False
+        self._server = weakref.ref(server)
+        return True
+
+    def unclaim(self) -> None:
+        """Be free to be served by somebody else."""
+        self._server = None
 
     @property
     def queued(self) -> int:
@@ -88,6 +108,7 @@ class ObserverHandler(logging.Handler):
         event = event_from(record)
         if event is None:
             return
+        self.ledger.accepted += self.in_pipeline  # in a manager's list, its sink counts
         if len(self._queue) >= self.queue_size and isinstance(event, LogEvent):
             self.ledger.drop("overflow")
             return
@@ -163,14 +184,27 @@ class ObserverHandler(logging.Handler):
             self.ledger.fail(error, f"handling {what}", accepted=True)
 
 
+_EXPECTED = "a TaskObserver: async methods on_log, on_lifecycle, startup and close"
+
+
+def _find_observer(path: str) -> AsyncObserver:
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        expected = f"{_EXPECTED}, or the dotted path of one ({error})"
+        raise ConfigurationError("observer", path, expected) from error
+    is_factory = isinstance(found, type) or inspect.isroutine(found)
+    observer: AsyncObserver = found() if is_factory else found
+    return observer
+
+
 def _check_observer(observer: object) -> None:
     if isinstance(observer, type):
         raise ConfigurationTypeError("observer", observer, f"an instance: {observer.__name__}()")
     for name in ("on_log", "on_lifecycle", "startup", "close"):
         method = getattr(observer, name, None)
         if not callable(method) or _is_plainly_sync(method):
-            expected = "a TaskObserver: async methods on_log, on_lifecycle, startup and close"
-            raise ConfigurationTypeError("observer", observer, f"{expected}; look at {name}")
+            raise ConfigurationTypeError("observer", observer, f"{_EXPECTED}; look at {name}")
 
 
 def _is_plainly_sync(method: Callable[..., object]) -> bool:

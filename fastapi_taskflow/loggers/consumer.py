@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.events import Event
-from fastapi_taskflow.loggers.queue import EventQueue
+from fastapi_taskflow.loggers.queue import DeliveryQueue
 
 BREATH = 64
 """Events delivered before other work on the loop gets a turn."""
@@ -35,7 +35,7 @@ class Consumer:
 
     def __init__(
         self,
-        queue: EventQueue,
+        queue: DeliveryQueue[Event],
         prepare: Callable[[], Awaitable[None]],
         deliver: Callable[[Event], Awaitable[None]],
     ) -> None:

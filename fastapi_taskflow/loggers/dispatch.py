@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.queued import QueuedHandler
 
 
 class Sink:
@@ -16,6 +18,13 @@ class Sink:
     def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
         self.handler = handler
         self.ledger = ledger
+
+    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
+        """The handlers that a record reaches by this sink."""
+        handler = self.handler
+        if isinstance(handler, QueuedHandler):
+            return handler.target.handlers(record)
+        return (handler,)
 
     def send(self, record: logging.LogRecord) -> None:
         """Hand a record over, in the calling thread. Nothing that the handler raises comes back."""

@@ -126,6 +126,11 @@ class Ledger:
         self.lost += count
         self._report(f"lost events: {reason}", None)
 
+    def turn_away(self) -> None:
+        """Count an accepted event that the observer's filters turned away after all."""
+        self.filtered += 1
+        self.lost += 1
+
     def stats(self, queued: int = 0) -> ObserverStats:
         """The figures as they stand."""
         return ObserverStats(

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, get_args
 
 from fastapi_taskflow.errors import ConfigurationTypeError
+from fastapi_taskflow.loggers.adopt import adopt
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
 from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
-from fastapi_taskflow.loggers.hooks import run_hook
+from fastapi_taskflow.loggers.hooks import HOOK_TIMEOUT, run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
+from fastapi_taskflow.loggers.queued import QueuedHandler
 
-ObserverChoice = TaskObserver | ObserverHandler
-"""What ``loggers=`` takes."""
+ObserverChoice = TaskObserver | logging.Handler | logging.Logger | str
+"""What ``loggers=`` takes; a text is a logger's name."""
+
+
+STOP_TIMEOUT = HOOK_TIMEOUT + 2.0
+"""Seconds after which the end of delivery is left behind; what it waits for has less."""
 
 
 class Observers:
@@ -30,26 +36,44 @@ class Observers:
 
     def __init__(self, choices: Iterable[object]) -> None:
         self.sinks: list[Sink] = []
+        self._choices: list[ObserverChoice] = []
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
-        self._bridges: list[ObserverHandler] = []
+        self._deferred: list[ObserverHandler | QueuedHandler] = []
+        self._found: list[ObserverHandler] = []
         for choice in _listed(choices):
             self.add(choice)
 
     def add(self, choice: ObserverChoice) -> None:
         """Add an observer at the end, unless it is there already."""
-        handler = _handler_of(choice)
+        if any(choice is known for known in self._choices):
+            return
+        self._choices.append(choice)
+        handler = self._handler_of(choice)
         if any(sink.handler is handler for sink in self.sinks):
             return
-        watcher = choice.observer if isinstance(choice, ObserverHandler) else choice
-        name = self._free_name(type(watcher).__name__)
-        if isinstance(handler, ObserverHandler):
-            handler.ledger.name = name
+        if isinstance(handler, (ObserverHandler, QueuedHandler)):
+            handler.ledger.name = self._free_name(handler.ledger.name)
             self.sinks.append(Sink(handler, handler.ledger))
-            self._bridges.append(handler)
-            return
-        self.sinks.append(Sink(handler, Ledger(name)))
-        if isinstance(choice, HandlerObserver):
+            self._deferred.append(handler)
+        else:
+            self.sinks.append(Sink(handler, Ledger(self._free_name(type(choice).__name__))))
+        if isinstance(handler, ObserverHandler):
+            handler.claim(self)
+        elif isinstance(choice, HandlerObserver):
             self._synchronous.append((choice, self.sinks[-1].ledger))
+
+    def find(self, handlers: Iterable[logging.Handler]) -> bool:
+        """Serve the observers that a logging configuration has put among the users' handlers.
+
+        Returns:
+            Whether there was one that nobody served.
+        """
+        found = [h for h in handlers if isinstance(h, ObserverHandler) and h.claim(self)]
+        for handler in found:
+            handler.in_pipeline = True
+            handler.ledger.name = self._free_name(handler.ledger.name)
+            self._found.append(handler)
+        return bool(found)
 
     def open(self) -> None:
         """Open what can be opened without a loop: files.
@@ -73,14 +97,14 @@ class Observers:
         for observer, ledger in self._synchronous:
             await run_hook(observer.startup, ledger, "starting up", ours=True)
         if wait:
-            await _together([bridge.start() for bridge in self._bridges])
+            await _together([handler.start() for handler in self._served()])
         else:
             self.attach()
 
     def attach(self) -> None:
         """Deliver on the running loop what is delivered nowhere else."""
-        for bridge in self._bridges:
-            bridge.attach()
+        for handler in self._served():
+            handler.attach()
 
     def release(self) -> None:
         """Let go of what ``open`` has opened."""
@@ -89,21 +113,47 @@ class Observers:
 
     async def drain(self, timeout: float) -> None:
         """Wait, for so many seconds at most, until the async observers have had all events."""
-        await _together([bridge.drain() for bridge in self._bridges], timeout)
+        await _together([handler.drain() for handler in self._served()], timeout)
 
     async def close(self, timeout: float) -> None:
         """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""
         await self.drain(timeout)
-        await _together([bridge.stop() for bridge in self._bridges])
+        await _together([handler.stop() for handler in self._served()], STOP_TIMEOUT)
+        for handler in self._found:
+            handler.unclaim()
+        self._found.clear()
         for observer, ledger in reversed(self._synchronous):
             await run_hook(observer.close, ledger, "closing")
 
     def stats(self) -> dict[str, ObserverStats]:
         """The observers' figures, by class name, a second one of a class as ``Name-2``."""
-        return {sink.ledger.name: sink.ledger.stats(_queued(sink.handler)) for sink in self.sinks}
+        stats = {sink.ledger.name: sink.ledger.stats(_queued(sink.handler)) for sink in self.sinks}
+        return stats | {
+            found.ledger.name: found.ledger.stats(found.queued) for found in self._found
+        }
+
+    def _served(self) -> list[ObserverHandler | QueuedHandler]:
+        """The handlers that queue what they get."""
+        return [*self._deferred, *self._found]
+
+    def _handler_of(self, choice: ObserverChoice) -> logging.Handler:
+        """The way of records to an observer: a subclass's own methods are heard, too."""
+        if isinstance(choice, ObserverHandler):
+            return choice
+        if not isinstance(choice, TaskObserver):
+            earlier = tuple(self.sinks)
+            return adopt(choice, lambda record: [h for s in earlier for h in s.served(record)])
+        kind = type(choice)
+        if isinstance(choice, HandlerObserver) and (
+            kind.on_log is not HandlerObserver.on_log
+            or kind.on_lifecycle is not HandlerObserver.on_lifecycle
+        ):
+            return ObserverHandler(choice)
+        return choice.handler
 
     def _free_name(self, name: str) -> str:
-        taken = {sink.ledger.name for sink in self.sinks} | {"pipeline"}
+        known = [*(sink.ledger for sink in self.sinks), *(found.ledger for found in self._found)]
+        taken = {ledger.name for ledger in known} | {"pipeline"}
         count = 1
         free = name
         while free in taken:
@@ -113,32 +163,22 @@ class Observers:
 
 
 def _listed(choices: Iterable[object]) -> list[ObserverChoice]:
-    expected = "a list of observers: FileLogger, StdoutLogger, InMemoryLogger, or a TaskObserver"
+    expected = (
+        "a list of observers: FileLogger, StdoutLogger, InMemoryLogger, a TaskObserver, "
+        "or any logging.Handler, logging.Logger or name of a logger"
+    )
     if isinstance(choices, (str, bytes)) or not isinstance(choices, Iterable):
         raise ConfigurationTypeError("loggers", choices, expected)
     listed: list[ObserverChoice] = []
     for choice in choices:
-        if not isinstance(choice, (TaskObserver, ObserverHandler)):
+        if not isinstance(choice, get_args(ObserverChoice)):
             raise ConfigurationTypeError("loggers", choice, expected)
         listed.append(choice)
     return listed
 
 
-def _handler_of(choice: ObserverChoice) -> logging.Handler:
-    """The way of records to an observer: a subclass's own methods are heard, too."""
-    if isinstance(choice, ObserverHandler):
-        return choice
-    kind = type(choice)
-    if isinstance(choice, HandlerObserver) and (
-        kind.on_log is not HandlerObserver.on_log
-        or kind.on_lifecycle is not HandlerObserver.on_lifecycle
-    ):
-        return ObserverHandler(choice)
-    return choice.handler
-
-
 def _queued(handler: logging.Handler) -> int:
-    return handler.queued if isinstance(handler, ObserverHandler) else 0
+    return handler.queued if isinstance(handler, (ObserverHandler, QueuedHandler)) else 0
 
 
 async def _together(waits: list[Coroutine[Any, Any, None]], timeout: float | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
@@ -46,12 +47,52 @@ def hand_over(handler: logging.Handler, record: logging.LogRecord) -> bool | log
         busy.pop()
 
 
+def takers(
+    logger: logging.Logger, record: logging.LogRecord, served: Collection[logging.Handler] = ()
+) -> Iterator[logging.Handler]:
+    """The handlers of a logger and above that a record is for, each once.
+
+    Args:
+        logger: Where to begin.
+        record: The record; its level decides.
+        served: The handlers that have had it already, by another way.
+    """
+    seen = {id(handler) for handler in served}
+    for handler in reachable(logger):
+        if record.levelno >= handler.level and id(handler) not in seen:
+            seen.add(id(handler))
+            yield handler
+
+
+def reachable(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """The handlers of a logger, then of those above it, as far as it propagates."""
+    while logger is not None:
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.NullHandler):
+                yield handler
+        logger = logger.parent if logger.propagate else None
+
+
+def registered_loggers() -> list[logging.Logger]:
+    """The loggers of the tree that the registry knows, root included."""
+    known = list(logging.root.manager.loggerDict.items())
+    ours = [logger for name, logger in known if f"{name}.".startswith(f"{LIBRARY}.")]
+    return [logging.root, *(logger for logger in ours if isinstance(logger, logging.Logger))]
+
+
 class TreeLogger(logging.Logger):
     """One logger of the tree.
 
     As a ``logging.Logger`` it stands for the pipeline: its level, filters, parents and
     handlers are those of the registry's logger of the same name, looked up at each call.
+
+    Its one handler is a door to them. The standard library's own ``callHandlers`` opens it,
+    and so what others have put around that method, as Sentry does, works here too.
     """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.handlers: list[Any] = [_Door(self)]  # Any: not a Handler, which would be registered
 
     def registered(self) -> logging.Logger:
         """The registry's logger of this name, or the nearest one above."""
@@ -104,9 +145,9 @@ class TreeLogger(logging.Logger):
             let_pass(error)
             self.on_error(error, f"filtering on logger {self.name}")
 
-    def callHandlers(self, record: logging.LogRecord) -> None:
+    def deliver(self, record: logging.LogRecord) -> None:
         """Hand a record to each handler above that wants it, once, in the usual order."""
-        for handler in self._takers(record):
+        for handler in takers(self.registered(), record, self.served(record)):
             try:
                 taken = hand_over(handler, record)
             except BaseException as error:  # noqa: BLE001  # see let_pass
@@ -121,18 +162,15 @@ class TreeLogger(logging.Logger):
     def on_handled(self, *, taken: bool) -> None:
         """A handler of the user's took a record, or its filters turned it away."""
 
-    def served(self) -> Collection[logging.Handler]:
+    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
         """The handlers that have had the record already, by another way."""
         return ()
 
-    def _takers(self, record: logging.LogRecord) -> Iterator[logging.Handler]:
-        seen = {id(handler) for handler in self.served()}
-        logger: logging.Logger | None = self.registered()
-        while logger is not None:
-            for handler in logger.handlers:
-                if id(handler) in seen or isinstance(handler, logging.NullHandler):
-                    continue
-                if record.levelno >= handler.level:
-                    seen.add(id(handler))
-                    yield handler
-            logger = logger.parent if logger.propagate else None
+
+class _Door:
+    """What the standard library takes for a tree logger's only handler."""
+
+    level = logging.NOTSET
+
+    def __init__(self, logger: TreeLogger) -> None:
+        self.handle = logger.deliver
