@@ -2,7 +2,7 @@
 
 from fastapi_taskflow.admin import TaskAdmin
 from fastapi_taskflow.background import ManagedBackgroundTasks
-from fastapi_taskflow.context import TaskContext, get_task_context
+from fastapi_taskflow.context import TaskContext, bind_task_context, get_task_context
 from fastapi_taskflow.errors import (
     ConfigurationError,
     ConfigurationTypeError,
@@ -16,6 +16,7 @@ from fastapi_taskflow.errors import (
     TaskTimeoutError,
 )
 from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
+from fastapi_taskflow.filters import TaskContextFilter
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.handlers import ObserverHandler
 from fastapi_taskflow.loggers import (
@@ -50,6 +51,7 @@ __all__ = [
     "TaskAdmin",
     "TaskArgumentError",
     "TaskContext",
+    "TaskContextFilter",
     "TaskFormatter",
     "TaskJsonFormatter",
     "TaskManager",
@@ -59,6 +61,7 @@ __all__ = [
     "TaskStatus",
     "TaskTimeoutError",
     "TaskflowError",
+    "bind_task_context",
     "get_task_context",
     "task_log",
 ]

@@ -22,6 +22,17 @@ def one_of(parameter: str, value: object, choices: Collection[object]) -> None:
         raise ConfigurationError(parameter, value, choices)
 
 
+def yes_or_no(parameter: str, value: object) -> bool:
+    """Check that a value is True or False.
+
+    Raises:
+        ConfigurationTypeError: It is not.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationTypeError(parameter, value, [True, False])
+    return value
+
+
 def whole_number(parameter: str, value: object, *, minimum: int = 0) -> int:
     """Check that a value is a whole number, and not too small.
 

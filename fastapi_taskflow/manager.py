@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from fastapi import BackgroundTasks, FastAPI
 
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
-from fastapi_taskflow.checks import Seconds, seconds, whole_number
+from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
 from fastapi_taskflow.engine import TaskEngine
 from fastapi_taskflow.errors import (
     ConfigurationTypeError,
@@ -24,6 +24,7 @@ from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.capture import Capture
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthand
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
@@ -54,6 +55,14 @@ class TaskManager:
         log_file_mode: Its ``mode``.
         log_lifecycle: Its ``log_lifecycle``.
         propagate: Whether records go on to the process's own logging configuration.
+        capture_loggers: Names of loggers, "root" for all: what they and the loggers below them
+            log inside a task becomes an entry of that task too, once, with its level. Their
+            levels and disabling count as ever.
+        log_prints: Whether what tasks print becomes entries of theirs, at "info", a line each,
+            in place of output; what is empty is passed over.
+        log_limit: How many entries below "warning" each place in the code may log in one task;
+            at the task's end an entry for each such place says how many more were suppressed.
+            None means no limit.
         max_concurrent_tasks: The most tasks that run at once, others wait as PENDING; None
             means no limit.
         max_sync_threads: The size of a pool of threads for this manager's sync functions;
@@ -80,6 +89,9 @@ class TaskManager:
         log_file_mode: str = "rotate",
         log_lifecycle: bool = False,
         propagate: bool = True,
+        capture_loggers: Iterable[str] = (),
+        log_prints: bool = False,
+        log_limit: int | None = None,
         max_concurrent_tasks: int | None = None,
         max_sync_threads: int | None = None,
         max_log_entries: int = MAX_LOG_ENTRIES,
@@ -105,7 +117,9 @@ class TaskManager:
         log = Diagnostics(f"{LIBRARY}.store")
         self._store = with_snapshots(memory, snapshot_db, log)
         kept = Sink(StoreHandler(self._store), Ledger("store"))
-        self._branch = Branch([kept, *observers.sinks], propagate=propagate)
+        if log_limit is not None:
+            whole_number("log_limit", log_limit, minimum=1)
+        self._branch = Branch([kept, *observers.sinks], propagate=propagate, log_limit=log_limit)
         self._registry = TaskRegistry()
         threads = SHARED_THREADS
         if max_sync_threads is not None:
@@ -117,7 +131,13 @@ class TaskManager:
             self._store,
             self._branch,
             observers,
-            Runner(self._store, Slots(max_concurrent_tasks), threads),
+            Runner(
+                self._store,
+                Slots(max_concurrent_tasks),
+                threads,
+                Capture(capture_loggers, self._branch),
+                log_prints=yes_or_no("log_prints", log_prints),
+            ),
             shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
             drain_timeout=seconds("drain_timeout", drain_timeout),
         )
@@ -148,6 +168,7 @@ class TaskManager:
         retry_on: RetryOn = Exception,
         timeout: Seconds | None = None,
         executor: str | None = None,
+        log_prints: bool | None = None,
     ) -> Callable[[F], F]:
         """Register a function with options; the function itself stays as it is.
 
@@ -167,6 +188,8 @@ class TaskManager:
                 function's thread runs on after it, but nobody waits for its end.
             executor: "async" on the event loop, "thread" in a worker thread; None chooses
                 by the function's kind.
+            log_prints: Whether what it prints becomes log entries; None does as the manager's
+                ``log_prints`` says.
 
         Raises:
             ConfigurationError: A value that can't be used.
@@ -183,6 +206,7 @@ class TaskManager:
             retry_on=retry_on,
             timeout=timeout,
             executor=executor,
+            log_prints=log_prints,
         )
 
         def register(function: F) -> F:

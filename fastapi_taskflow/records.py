@@ -19,8 +19,10 @@ _LIFECYCLE_BRANCH = f"{LIFECYCLE}."
 
 _CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
 _OUTCOME = ("status", "retries_used", "duration", "error", "stacktrace")
-_TRACE = ("trace_id", "span_id")
-OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME, *_TRACE)
+TRACE = ("trace_id", "span_id")
+"""The attributes that name the OpenTelemetry span in which a record was made."""
+
+OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME, *TRACE)
 """The attributes this library sets on a record, beside the standard library's."""
 
 PREFIX = "extra_"

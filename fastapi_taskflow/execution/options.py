@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from fastapi_taskflow.checks import Seconds, number, one_of, seconds, whole_number
+from fastapi_taskflow.checks import Seconds, number, one_of, seconds, whole_number, yes_or_no
 from fastapi_taskflow.errors import (
     ConfigurationError,
     ConfigurationTypeError,
@@ -35,6 +35,7 @@ class TaskOptions:
         timeout: The longest that one attempt may take; None means no limit.
         executor: "async" on the event loop, "thread" in a worker thread; None chooses by
             the function's kind.
+        log_prints: Whether what it prints becomes log entries; None leaves it to the manager.
     """
 
     retries: int = 0
@@ -45,6 +46,7 @@ class TaskOptions:
     retry_on: RetryOn = Exception
     timeout: float | None = None
     executor: str | None = None
+    log_prints: bool | None = None
 
 
 def make_options(
@@ -57,6 +59,7 @@ def make_options(
     retry_on: RetryOn,
     timeout: Seconds | None,
     executor: str | None,
+    log_prints: bool | None,
 ) -> TaskOptions:
     """Check options as callers give them.
 
@@ -75,6 +78,7 @@ def make_options(
         retry_on=retry_on,
         timeout=None if timeout is None else seconds("timeout", timeout, positive=True),
         executor=executor,
+        log_prints=None if log_prints is None else yes_or_no("log_prints", log_prints),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,9 @@ from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import WorkerThreads
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.guard import is_cancelled, let_pass
+from fastapi_taskflow.loggers.capture import Capture
 from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.prints import prints_logged, prints_shown
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.store import LogEntry, TaskStore
 
@@ -61,12 +64,24 @@ class Runner:
         store: Where retries leave their mark in a task's log.
         slots: The limit on tasks that run at once.
         threads: Where sync bodies run.
+        capture: What other loggers' records become entries.
+        log_prints: Whether prints become entries where a function's options don't say.
     """
 
-    def __init__(self, store: TaskStore, slots: Slots, threads: WorkerThreads) -> None:
+    def __init__(
+        self,
+        store: TaskStore,
+        slots: Slots,
+        threads: WorkerThreads,
+        capture: Capture,
+        *,
+        log_prints: bool,
+    ) -> None:
         self._store = store
         self._slots = slots
         self._threads = threads
+        self._capture = capture
+        self._log_prints = log_prints
 
     async def run(self, execution: Execution) -> None:
         """Run a task to its end. What its body raises ends here.
@@ -76,7 +91,8 @@ class Runner:
         try:
             await self._slots.acquire()
             try:
-                await self._attempt_all(execution)
+                with self._capture.listening():
+                    await self._attempt_all(execution)
             finally:
                 self._slots.release()
         except BaseException:  # cancelled, or worse: no task stays RUNNING for ever
@@ -110,7 +126,10 @@ class Runner:
             return None
         active_task.set(progress.emitter)
         try:
-            result = await call_function(function, execution.args, execution.kwargs, self._threads)
+            with self._printing(execution):
+                result = await call_function(
+                    function, execution.args, execution.kwargs, self._threads
+                )
         except BodyEndedError as ended:
             return Failure(ended.error)
         except asyncio.CancelledError as error:
@@ -122,6 +141,13 @@ class Runner:
             return Failure(error)
         progress.succeed(result)
         return None
+
+    def _printing(self, execution: Execution) -> AbstractContextManager[None]:
+        """What becomes of the prints of an attempt's body."""
+        log_prints = execution.function.options.log_prints
+        if log_prints or (log_prints is None and self._log_prints):
+            return prints_logged(execution.progress.emitter)
+        return prints_shown()
 
     def _separate(self, context: TaskContext) -> None:
         """Leave the mark of a retry in the task's log."""

@@ -83,9 +83,14 @@ class TaskFormatter(logging.Formatter):
         return text
 
     def _parts(self, record: logging.LogRecord) -> tuple[str, str, str]:
-        if is_log(record) or is_lifecycle(record):
+        if is_lifecycle(record):  # its traceback is in the task's record, by the line's contract
             attributes = record.__dict__
             return attributes["task_id"][:8], attributes["func_name"], record.getMessage()
+        if is_log(record):  # one that was captured from another logger may have a traceback
+            attributes = record.__dict__
+            plain = not (record.exc_info or record.exc_text or record.stack_info)
+            message = record.getMessage() if plain else self._foreign_message(record)
+            return attributes["task_id"][:8], attributes["func_name"], message
         task_id = str(getattr(record, "task_id", "-"))[:8]
         return task_id, record.name, self._foreign_message(record)
 

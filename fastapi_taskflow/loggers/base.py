@@ -7,8 +7,8 @@ from functools import cached_property
 
 from fastapi_taskflow.events import LifecycleEvent, LogEvent
 from fastapi_taskflow.levels import Level
+from fastapi_taskflow.loggers.birth import record_of
 from fastapi_taskflow.loggers.bridge import ObserverHandler
-from fastapi_taskflow.loggers.emit import record_of
 
 
 class TaskObserver:

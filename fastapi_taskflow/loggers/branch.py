@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.tree import TreeLogger, reachable, registered_loggers
 from fastapi_taskflow.records import LIFECYCLE, TASK
@@ -49,11 +50,16 @@ class Branch:
     Args:
         sinks: The observers' handlers, in the order in which they receive.
         propagate: Whether records go on to the users' own logging configuration.
+        log_limit: How many entries below WARNING each place in the code may log in one
+            task; None means no limit.
     """
 
-    def __init__(self, sinks: Sequence[Sink], *, propagate: bool = True) -> None:
+    def __init__(
+        self, sinks: Sequence[Sink], *, propagate: bool = True, log_limit: int | None = None
+    ) -> None:
         self.sinks = tuple(sinks)
         self.propagate = propagate
+        self.log_limit = log_limit
         self.pipeline = Ledger("pipeline")
         self._loggers: dict[str, FunctionLoggers] = {}
 
@@ -67,6 +73,10 @@ class Branch:
             )
             loggers = self._loggers.setdefault(func_name, loggers)
         return loggers
+
+    def new_budget(self) -> Budget | None:
+        """The budget of a new task; None where there is no limit."""
+        return None if self.log_limit is None else Budget(self.log_limit)
 
     def users_handlers(self, func_name: str | None = None) -> Iterator[logging.Handler]:
         """The handlers of the process's own configuration that records reach.

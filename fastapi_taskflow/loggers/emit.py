@@ -1,37 +1,37 @@
-"""The only birth of a task's record, and the first stretch of its road."""
+"""The voice of tasks, and the first stretch of a record's road."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
-from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
-from fastapi_taskflow.guard import let_pass
-from fastapi_taskflow.levels import find_level, known_levels
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.loggers.birth import (
+    NOWHERE,
+    ExcInfo,
+    level_number_of,
+    make_record,
+    message_of,
+    place_of,
+    report,
+    status_message,
+    text_of,
+)
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
+from fastapi_taskflow.loggers.flood import Budget, Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.records import (
-    LIBRARY,
-    LIFECYCLE,
-    LIFECYCLE_LEVELS,
-    TASK,
-    TaskLogRecord,
-    attach_extra,
-)
+from fastapi_taskflow.records import LIFECYCLE_LEVELS, TASK, given_extra
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-_diagnostics = Diagnostics(f"{LIBRARY}.execution")
 _orphans = Diagnostics(TASK)
-_reported: set[str] = set()
-_MAX_REPORTED = 100  # levels made from data must not grow the set without end
+
+_OF_THE_ORIGINAL = ("created", "msecs", "relativeCreated", "exc_info", "exc_text", "stack_info")
+"""What the entry of a captured record has of the original, beside its place."""
 
 
 def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
@@ -58,7 +58,7 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
         if isinstance(error, KeyboardInterrupt):
             raise
         try:
-            _report("task_log() failed and the entry is lost", error)
+            report("task_log() failed and the entry is lost", error)
         except RecursionError:  # the caller's own recursion leaves no room even for that
             return
 
@@ -66,9 +66,10 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
 def _log_outside(
     message: object, level: object, extra: dict[str, Any], caller: FrameType | None
 ) -> None:
-    levelno = _level_number(level)
+    levelno = level_number_of(level)
     if _orphans.isEnabledFor(levelno):
-        _orphans.handle(make_record(TASK, levelno, _text(message), caller, snapshot(extra)))
+        text, place = text_of(message), place_of(caller)
+        _orphans.handle(make_record(TASK, levelno, text, place, snapshot(extra)))
 
 
 class TaskEmitter:
@@ -80,22 +81,28 @@ class TaskEmitter:
         branch: The manager's branch of the logger tree.
         context: What the records say of the task.
         order: The order that earlier attempts have begun; None begins one.
+        budget: What earlier attempts have left of the task's budget.
     """
 
-    __slots__ = ("_loggers", "_order", "branch", "context")
+    __slots__ = ("_budget", "_loggers", "_order", "branch", "context")
 
     def __init__(
-        self, branch: Branch, context: TaskContext, order: EventOrder | None = None
+        self,
+        branch: Branch,
+        context: TaskContext,
+        order: EventOrder | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.branch = branch
         self.context = context
         self._loggers = branch.loggers(context.func_name)
         self._order = order or EventOrder()
+        self._budget = branch.new_budget() if order is None else budget
 
     def next_attempt(self) -> TaskEmitter:
         """The voice of the attempt after this one. What is late of this one keeps its own."""
         context = replace(self.context, attempt=self.context.attempt + 1)
-        return TaskEmitter(self.branch, context, self._order)
+        return TaskEmitter(self.branch, context, self._order, self._budget)
 
     def log(
         self,
@@ -105,19 +112,57 @@ class TaskEmitter:
         caller: FrameType | None = None,
     ) -> None:
         """Emit a log entry, unless a level set on its logger turns it away."""
-        levelno = _level_number(level)
-        logger = self._loggers.task
-        if levelno < logger.source_level():
+        levelno = level_number_of(level)
+        if levelno < self._loggers.task.source_level():
             return
-        text, extra = _text(message), snapshot(extra)
+        place = place_of(caller)
+        if self._budget is None or self._admits(self._budget, place, levelno):
+            self._enter(levelno, text_of(message), snapshot(extra), place)
+
+    def capture(self, original: logging.LogRecord) -> None:
+        """Make another logger's record an entry too. The pipeline has the original."""
+        levelno = original.levelno
+        if levelno < self._loggers.task.source_level():
+            return
+        place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
+        if self._budget is None or self._admits(self._budget, place, levelno):
+            extra = snapshot({**given_extra(original), "logger_name": original.name})
+            self._enter(levelno, message_of(original), extra, place, original)
+
+    def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
+        with self._order.lock:
+            return budget.admit(place, levelno)
+
+    def _enter(
+        self,
+        levelno: int,
+        message: str,
+        extra: dict[str, Any],
+        place: Place,
+        original: logging.LogRecord | None = None,
+    ) -> None:
+        logger = self._loggers.task
         news.hold()
         try:
             with self._order.lock:
-                record = make_record(logger.name, levelno, text, caller, extra)
-                sent = self._send(logger, record)
+                record = make_record(logger.name, levelno, message, place, extra)
+                if original is not None:
+                    record.__dict__.update(
+                        {name: original.__dict__[name] for name in _OF_THE_ORIGINAL}
+                    )
+                sent = self._send(None if original is not None else logger, record)
         finally:
             news.release()
         self._send_on(sent)
+
+    def _say_suppressed(self) -> None:
+        """Say how many entries were suppressed, and where, before the task's last word."""
+        if self._budget is None:
+            return
+        with self._order.lock:
+            suppressed = self._budget.settle()
+        for some in suppressed:
+            self._enter(some.levelno, some.message, {"suppressed": some.count}, some.place)
 
     def lifecycle(
         self,
@@ -130,6 +175,8 @@ class TaskEmitter:
         exc_info: ExcInfo | None = None,
     ) -> None:
         """Emit a status change, unless a level set on its logger turns it away."""
+        if status.is_final:
+            self._say_suppressed()
         logger = self._loggers.lifecycle
         levelno = LIFECYCLE_LEVELS[status]
         if levelno < logger.source_level():
@@ -141,7 +188,7 @@ class TaskEmitter:
             "error": error,
             "stacktrace": stacktrace,
         }
-        message = _status_message(status)
+        message = status_message(status)
         news.hold()
         try:
             with self._order.lock:
@@ -155,9 +202,10 @@ class TaskEmitter:
     def _send_on(self, sent: list[Addressed]) -> None:
         """Let records go on to the users' handlers: without the lock, these are not ours."""
         for logger, record in sent:
-            self.branch.send_on(logger, record)
+            if logger is not None:
+                self.branch.send_on(logger, record)
 
-    def _send(self, logger: BranchLogger, record: logging.LogRecord) -> list[Addressed]:
+    def _send(self, logger: BranchLogger | None, record: logging.LogRecord) -> list[Addressed]:
         """Number the record and hand it to the sinks. The lock is held: order is per task."""
         context, order = self.context, self._order
         record.__dict__.update(
@@ -169,92 +217,3 @@ class TaskEmitter:
         )
         order.seq += 1
         return order.send(Addressed(logger, record), self.branch.sinks)
-
-
-def make_record(
-    name: str,
-    levelno: int,
-    message: str,
-    caller: FrameType | None = None,
-    extra: dict[str, Any] | None = None,
-    exc_info: ExcInfo | None = None,
-) -> logging.LogRecord:
-    """Make a record through the process's record factory, with no arguments to merge."""
-    factory = logging.getLogRecordFactory()
-    if factory is logging.LogRecord:
-        factory = TaskLogRecord
-    path, line, function = _place(caller)
-    fields = (name, levelno, path, line, message, (), exc_info, function, None)
-    try:
-        record = factory(*fields)
-    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
-        let_pass(error)
-        record = TaskLogRecord(*fields)
-        _report("the process's log record factory failed", error)
-    if extra is not None:
-        attach_extra(record, extra)
-    return record
-
-
-_CONTEXT: tuple[str, ...] = ("task_id", "func_name", "attempt", "tags", "seq")
-
-
-def record_of(event: Event) -> logging.LogRecord:
-    """The record that tells of an event that somebody made by hand."""
-    if isinstance(event, LifecycleEvent):
-        levelno = LIFECYCLE_LEVELS[event.status]
-        message = _status_message(event.status)
-        record = make_record(f"{LIFECYCLE}.{event.func_name}", levelno, message)
-        record.__dict__["status"] = event.status.value
-        own = (*_CONTEXT, "retries_used", "duration", "error", "stacktrace")
-    else:
-        levelno = _level_number(event.level)
-        name = f"{TASK}.{event.func_name}"
-        record = make_record(name, levelno, event.message, extra=event.extra)
-        own = _CONTEXT
-    for attribute in own:
-        record.__dict__[attribute] = getattr(event, attribute)
-    record.created = event.timestamp.timestamp()
-    record.msecs = event.timestamp.microsecond // 1000
-    return record
-
-
-def _status_message(status: TaskStatus) -> str:
-    return f"-- {status.name}"
-
-
-def _place(caller: FrameType | None) -> tuple[str, int, str]:
-    if caller is None:
-        return "(unknown file)", 0, "(unknown function)"
-    code = caller.f_code
-    return code.co_filename, caller.f_lineno, code.co_name
-
-
-def _level_number(level: object) -> int:
-    number = find_level(level)
-    if number is None:
-        _report_level(_text(level, repr))
-        return logging.INFO
-    return number
-
-
-def _report_level(level: str) -> None:
-    choices = ", ".join(known_levels())
-    _report(f"task_log(level={level}): no such level, it counts as info; expected one of {choices}")
-
-
-def _report(what: str, error: BaseException | None = None) -> None:
-    """Say it once: a mistake in a loop, or in a factory, is made every time."""
-    if what not in _reported and len(_reported) < _MAX_REPORTED:
-        _reported.add(what)
-        news.tell(lambda: _diagnostics.warning("%s", what, exc_info=error))
-
-
-def _text(value: object, render: Callable[[object], str] = str) -> str:
-    if type(value) is str and render is str:
-        return value
-    try:
-        return render(value)
-    except BaseException as error:  # noqa: BLE001  # the value's own code, run for a task
-        let_pass(error)
-        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"

@@ -13,9 +13,9 @@ from fastapi_taskflow.loggers.dispatch import Sink
 
 
 class Addressed(NamedTuple):
-    """A record, and the logger whose pipeline it goes down after the sinks."""
+    """A record, and the logger whose pipeline it goes down after the sinks, if any."""
 
-    logger: BranchLogger
+    logger: BranchLogger | None
     record: logging.LogRecord
 
 

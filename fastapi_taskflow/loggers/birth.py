@@ -1,0 +1,135 @@
+"""The only birth of a task's record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
+from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.levels import find_level, known_levels
+from fastapi_taskflow.loggers.flood import Place
+from fastapi_taskflow.loggers.ledger import Diagnostics, news
+from fastapi_taskflow.loggers.tracing import current_ids
+from fastapi_taskflow.records import (
+    LIBRARY,
+    LIFECYCLE,
+    LIFECYCLE_LEVELS,
+    TASK,
+    TRACE,
+    TaskLogRecord,
+    attach_extra,
+)
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_diagnostics = Diagnostics(f"{LIBRARY}.execution")
+_reported: set[str] = set()
+_MAX_REPORTED = 100  # levels made from data must not grow the set without end
+
+NOWHERE = Place("(unknown file)", 0, "(unknown function)")
+
+
+def make_record(
+    name: str,
+    levelno: int,
+    message: str,
+    place: Place = NOWHERE,
+    extra: dict[str, Any] | None = None,
+    exc_info: ExcInfo | None = None,
+) -> logging.LogRecord:
+    """Make a record through the process's record factory, with no arguments to merge."""
+    factory = logging.getLogRecordFactory()
+    if factory is logging.LogRecord:
+        factory = TaskLogRecord
+    fields = (name, levelno, place.path, place.lineno, message, (), exc_info, place.function, None)
+    try:
+        record = factory(*fields)
+    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
+        let_pass(error)
+        record = TaskLogRecord(*fields)
+        report("the process's log record factory failed", error)
+    ids = current_ids()
+    if ids is not None:
+        record.__dict__.update(zip(TRACE, ids, strict=True))
+    if extra is not None:
+        attach_extra(record, extra)
+    return record
+
+
+_CONTEXT: tuple[str, ...] = ("task_id", "func_name", "attempt", "tags", "seq")
+
+
+def record_of(event: Event) -> logging.LogRecord:
+    """The record that tells of an event that somebody made by hand."""
+    if isinstance(event, LifecycleEvent):
+        levelno = LIFECYCLE_LEVELS[event.status]
+        message = status_message(event.status)
+        record = make_record(f"{LIFECYCLE}.{event.func_name}", levelno, message)
+        record.__dict__["status"] = event.status.value
+        own = (*_CONTEXT, "retries_used", "duration", "error", "stacktrace")
+    else:
+        levelno = level_number_of(event.level)
+        name = f"{TASK}.{event.func_name}"
+        record = make_record(name, levelno, event.message, extra=event.extra)
+        own = _CONTEXT
+    for attribute in own:
+        record.__dict__[attribute] = getattr(event, attribute)
+    record.created = event.timestamp.timestamp()
+    record.msecs = event.timestamp.microsecond // 1000
+    return record
+
+
+def status_message(status: TaskStatus) -> str:
+    """What the record of a status change says."""
+    return f"-- {status.name}"
+
+
+def place_of(caller: FrameType | None) -> Place:
+    """Where a frame is; None is where C calls."""
+    if caller is None:
+        return NOWHERE
+    code = caller.f_code
+    return Place(code.co_filename, caller.f_lineno, code.co_name)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Another library's message, even where its arguments don't fit."""
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001  # the arguments' own code
+        return f"{text_of(record.msg)} {text_of(record.args)} <{type(error).__name__}>"
+
+
+def level_number_of(level: object) -> int:
+    """The number of a level as callers give it; what is none is reported, and counts as INFO."""
+    number = find_level(level)
+    if number is None:
+        _report_level(text_of(level, repr))
+        return logging.INFO
+    return number
+
+
+def _report_level(level: str) -> None:
+    choices = ", ".join(known_levels())
+    report(f"task_log(level={level}): no such level, it counts as info; expected one of {choices}")
+
+
+def report(what: str, error: BaseException | None = None) -> None:
+    """Say it once: a mistake in a loop, or in a factory, is made every time."""
+    if what not in _reported and len(_reported) < _MAX_REPORTED:
+        _reported.add(what)
+        news.tell(lambda: _diagnostics.warning("%s", what, exc_info=error))
+
+
+def text_of(value: object, render: Callable[[object], str] = str) -> str:
+    """A value's text, whatever its class does."""
+    if type(value) is str and render is str:
+        return value
+    try:
+        return render(value)
+    except BaseException as error:  # noqa: BLE001  # the value's own code, run for a task
+        let_pass(error)
+        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
