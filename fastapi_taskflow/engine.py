@@ -15,6 +15,7 @@ from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.active import ActiveTasks
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.runner import Execution, Runner
+from fastapi_taskflow.execution.span import current_span_context
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.lifespan import ShutdownSignals
 from fastapi_taskflow.loggers.branch import Branch
@@ -119,7 +120,8 @@ class TaskEngine:
         if record.task_id != task_id:
             return record.task_id, None
         emitter = TaskEmitter(self._branch, TaskContext(task_id, function.name, 0, tags))
-        execution = Execution(function, args, kwargs, Progress(self.store, emitter))
+        progress = Progress(self.store, emitter)
+        execution = Execution(function, args, kwargs, progress, current_span_context())
         self._active.add(execution)
         return task_id, execution
 

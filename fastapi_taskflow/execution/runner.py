@@ -15,6 +15,7 @@ from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.retry import may_retry, retry_delay
 from fastapi_taskflow.execution.slots import Slots
+from fastapi_taskflow.execution.span import TaskSpan, task_span
 from fastapi_taskflow.execution.threads import WorkerThreads
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.guard import is_cancelled, let_pass
@@ -36,6 +37,7 @@ class Execution:
         args: With these positional arguments.
         kwargs: And these keyword arguments.
         progress: Its way through its statuses.
+        origin: What identifies the OpenTelemetry span that it was enqueued in, if any.
         task: What runs it; None until then.
     """
 
@@ -43,6 +45,7 @@ class Execution:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     progress: Progress
+    origin: Any = None  # OpenTelemetry is optional
     task: asyncio.Task[None] | None = field(default=None)
 
     @property
@@ -91,23 +94,29 @@ class Runner:
         try:
             await self._slots.acquire()
             try:
-                with self._capture.listening():
-                    await self._attempt_all(execution)
+                with (
+                    self._capture.listening(),
+                    task_span(execution.context, execution.origin) as span,
+                ):
+                    await self._attempt_all(execution, span)
             finally:
                 self._slots.release()
         except BaseException:  # cancelled, or worse: no task stays RUNNING for ever
             execution.progress.interrupt()
             raise
 
-    async def _attempt_all(self, execution: Execution) -> None:
+    async def _attempt_all(self, execution: Execution, span: TaskSpan) -> None:
         options = execution.function.options
         while True:
             failure = await self._attempt(execution)
             if failure is None:
                 return
+            if is_cancelled():  # the body has made an error of its interruption
+                raise asyncio.CancelledError
             attempt = execution.context.attempt
             _report(execution, failure)
             if not may_retry(options, attempt, failure.exception):
+                span.fail(failure)
                 execution.progress.fail(failure)
                 return
             await asyncio.sleep(retry_delay(options, attempt))

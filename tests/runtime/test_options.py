@@ -108,6 +108,7 @@ def _options(**changes: Any) -> TaskOptions:
         "retry_on": Exception,
         "timeout": None,
         "executor": None,
+        "log_prints": None,
     }
     return make_options(**{**given, **changes})
 

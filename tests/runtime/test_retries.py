@@ -225,3 +225,29 @@ def test_a_body_that_turns_its_interruption_into_an_error_is_not_tried_again(
 
     assert len(calls) == 1
     assert statuses() == ["running", "interrupted"]
+
+
+def test_a_body_that_makes_an_error_of_its_interruption_is_not_tried_again() -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory])
+    attempts: list[int] = []
+    running = asyncio.Event()
+
+    @manager.task(retries=3)
+    async def body() -> None:
+        attempts.append(1)
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("gone") from None
+
+    async def main() -> None:
+        task = asyncio.ensure_future(manager.execute(body))
+        await running.wait()
+        task.cancel()
+
+    asyncio.run(main())  # its end cancels what is left on the loop
+
+    assert len(attempts) == 1
+    assert [event.status.value for event in memory.lifecycle_events] == ["running", "interrupted"]

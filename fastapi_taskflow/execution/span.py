@@ -1,0 +1,85 @@
+"""A task's OpenTelemetry span, where the application uses OpenTelemetry."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi_taskflow.context import TaskContext
+from fastapi_taskflow.execution.failure import Failure
+
+FASTAPI_SPAN = "fastapi.background_task"
+"""What FastAPI, from 0.142 on, calls the span in which it runs each background task."""
+
+
+class TaskSpan:
+    """The span that a task runs in: one made for it, FastAPI's, or none.
+
+    Args:
+        span: An OpenTelemetry span, or None.
+    """
+
+    def __init__(self, span: Any) -> None:  # Any: OpenTelemetry is optional
+        self._span = span
+
+    def fail(self, failure: Failure) -> None:
+        """Say that the task has failed, and with what."""
+        if self._span is None:
+            return
+        trace = sys.modules["opentelemetry.trace"]
+        error_type = type(failure.exception)
+        # The names are those of OpenTelemetry's semantic conventions for exceptions.
+        self._span.add_event(
+            "exception",
+            {
+                "exception.type": f"{error_type.__module__}.{error_type.__qualname__}",
+                "exception.message": failure.error,
+                "exception.stacktrace": failure.stacktrace,
+            },
+        )
+        self._span.set_status(trace.StatusCode.ERROR, failure.error)
+
+
+def current_span_context() -> Any:
+    """What identifies the span that is current here, or None."""
+    get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    context = None if get_current_span is None else get_current_span().get_span_context()
+    return context if context is not None and context.is_valid else None
+
+
+@contextmanager
+def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
+    """Run a task in a span that links to the one in which the task was enqueued.
+
+    In FastAPI's own span for it there is no second one: that one gets the link. The span is
+    made by the global tracer provider; without one, or without OpenTelemetry, there is none.
+
+    Args:
+        context: The task.
+        origin: What identifies the span it was enqueued in, or None.
+    """
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None or not hasattr(trace, "get_tracer_provider"):  # or it is being imported
+        yield TaskSpan(None)
+        return
+    attributes = {
+        "fastapi_taskflow.task_id": context.task_id,
+        "fastapi_taskflow.func_name": context.func_name,
+    }
+    current = trace.get_current_span()
+    if getattr(current, "name", None) == FASTAPI_SPAN:
+        current.set_attributes(attributes)
+        if origin is not None:
+            current.add_link(origin)
+        yield TaskSpan(current)
+    elif isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        yield TaskSpan(None)
+    else:
+        with trace.get_tracer("fastapi_taskflow").start_as_current_span(
+            f"task {context.func_name}",
+            attributes=attributes,
+            links=[] if origin is None else [trace.Link(origin)],
+        ) as span:
+            yield TaskSpan(span)

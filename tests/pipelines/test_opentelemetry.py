@@ -1,0 +1,161 @@
+"""Beside the OpenTelemetry SDK: ids on records, and a task's span linked to its request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from fastapi_taskflow import (
+    FileLogger,
+    InMemoryLogger,
+    ManagedBackgroundTasks,
+    TaskAdmin,
+    TaskManager,
+    task_log,
+)
+
+Spans = Callable[[], list[ReadableSpan]]
+
+# The global provider can be set once in a process.
+_exporter = InMemorySpanExporter()
+_provider = TracerProvider()
+_provider.add_span_processor(SimpleSpanProcessor(_exporter))
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """The spans that have ended since the test began."""
+    trace.set_tracer_provider(_provider)
+    _exporter.clear()
+
+    yield lambda: list(_exporter.get_finished_spans())
+
+    _exporter.clear()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(tmp_path: Path) -> TaskManager:
+    file = FileLogger(tmp_path / "tasks.json", formatter="json", log_lifecycle=True)
+    return TaskManager(loggers=[file])
+
+
+def note() -> None:
+    task_log("noted", trace_id="mine")
+
+
+def fail() -> None:
+    raise LookupError("nothing there")
+
+
+def test_records_carry_the_ids_of_the_current_span(tmp_path: Path, spans: Spans) -> None:
+    manager = logged(tmp_path)
+
+    manager.run(note)
+
+    (span,) = spans()
+    context = span.context
+    assert context is not None
+    ids = {f"{context.trace_id:032x} {context.span_id:016x}"}
+    assert {
+        f"{line['trace_id']} {line['span_id']}" for line in lines(tmp_path / "tasks.json")
+    } == ids
+    assert lines(tmp_path / "tasks.json")[1]["extra_trace_id"] == "mine"
+
+
+def test_without_a_span_there_are_no_ids(tmp_path: Path, run_python: Any) -> None:
+    program = """
+import sys
+from fastapi_taskflow import FileLogger, TaskManager, task_log
+TaskManager(loggers=[FileLogger(sys.argv[1], formatter="json")]).run(lambda: task_log("hi"))
+"""
+
+    done = run_python(program, str(tmp_path / "tasks.json"))
+
+    assert done.returncode == 0, done.stderr
+    assert "trace_id" not in lines(tmp_path / "tasks.json")[0]
+
+
+def test_a_tasks_span_links_to_the_one_it_was_enqueued_in(spans: Spans) -> None:
+    tracer = trace.get_tracer("test")
+
+    with tracer.start_as_current_span("request") as request:
+        record = TaskManager().run(note)
+
+    task, _ = spans()
+    assert task.name == "task note"
+    assert task.attributes == {
+        "fastapi_taskflow.task_id": record.task_id,
+        "fastapi_taskflow.func_name": "note",
+    }
+    assert [link.context for link in task.links] == [request.get_span_context()]
+
+
+def test_a_failed_tasks_span_says_so(spans: Spans) -> None:
+    manager = TaskManager()
+    manager.task(retries=1)(fail)
+
+    record = manager.run(fail)
+
+    (span,) = spans()
+    (event,) = span.events
+    assert (span.status.status_code, span.status.description) == (
+        trace.StatusCode.ERROR,
+        "nothing there",
+    )
+    assert event.attributes == {
+        "exception.type": "builtins.LookupError",
+        "exception.message": "nothing there",
+        "exception.stacktrace": record.stacktrace,
+    }
+
+
+@pytest.mark.parametrize("auto_install", [False, True], ids=["get_tasks", "auto_install"])
+def test_in_an_app_each_task_has_one_span_with_a_link_into_its_request(
+    auto_install: bool, spans: Spans
+) -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory])
+    app = FastAPI()
+    TaskAdmin(app, manager, auto_install=auto_install)
+    injected: Any = (
+        BackgroundTasks
+        if auto_install
+        else Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
+    )
+
+    async def endpoint(tasks: Any) -> None:
+        tasks.add_task(note)
+        tasks.add_task(fail)
+
+    endpoint.__annotations__["tasks"] = injected
+    app.post("/")(endpoint)
+
+    with TestClient(app) as client, trace.get_tracer("test").start_as_current_span("client"):
+        client.post("/")
+
+    ended = {span.context.span_id: span for span in spans() if span.context is not None}
+    tasks = [
+        span for span in ended.values() if "fastapi_taskflow.task_id" in (span.attributes or {})
+    ]
+    ids = [(span.attributes or {})["fastapi_taskflow.task_id"] for span in tasks]
+    assert ids == [event.task_id for event in memory.lifecycle_events[::2]]
+    names = [span.name for span in ended.values()]
+    assert sum("task" in name for name in names) == 2, names
+    for span in tasks:
+        (link,) = span.links
+        assert span.context is not None
+        assert link.context.trace_id == span.context.trace_id
+        assert link.context.span_id != span.context.span_id
