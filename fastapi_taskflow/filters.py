@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from fastapi_taskflow.context import TaskContext, get_task_context
-from fastapi_taskflow.records import is_lifecycle
+from fastapi_taskflow.records import GIVEN, copy_record, is_lifecycle
 
 NO_TASK = "-"
 """What ``TaskContextFilter`` puts where no task runs."""
@@ -50,3 +51,55 @@ class TaskContextFilter(logging.Filter):
             if name not in attributes:
                 attributes[name] = NO_TASK if context is None else getattr(context, name)
         return True
+
+
+class ReplacingFilter(logging.Filter):
+    """Pass another record on than was given, and leave that one to the other handlers.
+
+    Up to Python 3.11 the standard library doesn't take a record from a filter: there the given
+    one is changed. This library's dispatch gives a handler with such a filter a record of its
+    own; other libraries' records then change for the handlers that come later, too.
+    """
+
+    def replace(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record to pass on: the given one itself, or a changed copy."""
+        return record
+
+    def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
+        self, record: logging.LogRecord
+    ) -> bool | logging.LogRecord:
+        """Pass what ``replace`` made of the record."""
+        replaced = self.replace(record)
+        if sys.version_info >= (3, 12):
+            return replaced
+        if replaced is not record:
+            _overwrite(record, replaced)
+        return True
+
+
+def _overwrite(record: logging.LogRecord, source: logging.LogRecord) -> None:
+    attributes = record.__dict__
+    attributes.update(source.__dict__)
+    for name in attributes.keys() - source.__dict__.keys():
+        del attributes[name]
+    if getattr(source, GIVEN, None) is not None:
+        record._given = source._given  # type: ignore[attr-defined]  # noqa: SLF001  # see copy_record
+
+
+if sys.version_info >= (3, 12):
+
+    def own_record(
+        filterer: logging.Filterer,
+        record: logging.LogRecord,
+    ) -> logging.LogRecord:
+        """The record that a handler, or logger, may be given: its filters replace, never change."""
+        return record
+
+else:
+
+    def own_record(filterer: logging.Filterer, record: logging.LogRecord) -> logging.LogRecord:
+        """The record that a handler, or logger, may be given: a copy, if a filter changes it."""
+        for each in filterer.filters:
+            if isinstance(each, ReplacingFilter):
+                return copy_record(record)
+        return record

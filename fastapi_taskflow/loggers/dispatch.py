@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
@@ -33,7 +34,7 @@ class Sink:
             ledger.filtered += 1
             return
         try:
-            taken = handler.handle(record)
+            taken = handler.handle(own_record(handler, record))
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             ledger.fail(error, "handling a record")

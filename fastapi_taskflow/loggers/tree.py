@@ -12,6 +12,7 @@ import threading
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
 
@@ -42,7 +43,7 @@ def hand_over(handler: logging.Handler, record: logging.LogRecord) -> bool | log
         return False
     busy.append(handler)
     try:
-        return handler.handle(record)
+        return handler.handle(own_record(handler, record))
     finally:
         busy.pop()
 
