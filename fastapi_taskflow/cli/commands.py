@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import tempfile
 from pathlib import Path
@@ -12,6 +13,9 @@ import typer
 import uvicorn
 
 from fastapi_taskflow.cli.demo import Demo
+from fastapi_taskflow.config import FORMATS, PRESETS, logging_config
+from fastapi_taskflow.errors import ConfigurationError
+from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, MODES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,3 +85,66 @@ def _check_free(host: str, port: int) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise typer.BadParameter(f"{host}:{port}: {reason}; choose another --port") from error
+
+
+@app.command("logging-config")
+def print_logging_config(
+    *,
+    format: Annotated[
+        str, typer.Option(metavar="|".join(FORMATS), help="Lines for people, or JSON objects.")
+    ] = "text",
+    preset: Annotated[
+        str, typer.Option(metavar="|".join(PRESETS), help="The names of the JSON fields.")
+    ] = "default",
+    stdout: Annotated[bool, typer.Option(help="Write lines to standard output.")] = True,
+    file: Annotated[str | None, typer.Option(help="Write lines to this file.")] = None,
+    max_bytes: Annotated[int, typer.Option(help="Roll the file at this size.")] = MAX_BYTES,
+    backup_count: Annotated[int, typer.Option(help="Keep this many rolled files.")] = BACKUP_COUNT,
+    file_mode: Annotated[
+        str, typer.Option(metavar="|".join(MODES), help="Roll the file here, or elsewhere.")
+    ] = "rotate",
+    lifecycle: Annotated[bool, typer.Option(help="Write a line for a status change.")] = True,
+    level: Annotated[str, typer.Option(metavar="LEVEL", help="Root's level.")] = "info",
+    logger: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=LEVEL", help="A logger's level; repeatable.")
+    ] = None,
+    uvicorn: Annotated[bool, typer.Option(help="Take uvicorn's lines in.")] = True,
+    access_log: Annotated[bool, typer.Option(help="Write a line for a request.")] = True,
+    disable_existing_loggers: Annotated[
+        bool, typer.Option(help="Silence loggers that exist already and aren't named.")
+    ] = False,
+) -> None:
+    """Print a logging configuration as JSON, for uvicorn's --log-config."""
+    try:
+        config = logging_config(
+            format=format,
+            preset=preset,
+            stdout=stdout,
+            file=file,
+            max_bytes=max_bytes,
+            backup_count=backup_count,
+            file_mode=file_mode,
+            lifecycle=lifecycle,
+            level=level,
+            loggers=dict(_logger_level(pair) for pair in logger or ()),
+            uvicorn=uvicorn,
+            access_log=access_log,
+            disable_existing_loggers=disable_existing_loggers,
+        )
+    except ConfigurationError as error:
+        raise typer.BadParameter(_in_options_words(error)) from error
+    typer.echo(json.dumps(config, indent=2))
+
+
+def _logger_level(pair: str) -> tuple[str, str]:
+    name, _, level = pair.rpartition("=")
+    if not name:
+        raise ConfigurationError("loggers", pair, "NAME=LEVEL")
+    return name, level
+
+
+def _in_options_words(error: ConfigurationError) -> str:
+    """What an error says, of the option in place of the parameter."""
+    name, bracket, key = error.parameter.partition("[")
+    option = {"loggers": "logger"}.get(name, name).replace("_", "-")
+    return str(error.renamed(f"--{option}{bracket}{key}"))
