@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,21 +26,16 @@ from fastapi_taskflow import (
 
 Spans = Callable[[], list[ReadableSpan]]
 
-# The global provider can be set once in a process.
-_exporter = InMemorySpanExporter()
-_provider = TracerProvider()
-_provider.add_span_processor(SimpleSpanProcessor(_exporter))
-
 
 @pytest.fixture
-def spans() -> Iterator[Spans]:
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
     """The spans that have ended since the test began."""
-    trace.set_tracer_provider(_provider)
-    _exporter.clear()
-
-    yield lambda: list(_exporter.get_finished_spans())
-
-    _exporter.clear()
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    # In public, the global provider can be set once, and never be taken back.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    return lambda: list(exporter.get_finished_spans())
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
