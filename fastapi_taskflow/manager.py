@@ -257,9 +257,10 @@ class TaskManager:
         task_id, execution = self._engine.accept(
             func, args, kwargs, tags=tags, idempotency_key=idempotency_key
         )
-        if execution is not None:
-            await self._engine.run(execution, drain=True)
-        return self.get_task(task_id)
+        with self._store.holding(task_id):
+            if execution is not None:
+                await self._engine.run(execution, drain=True)
+            return self.get_task(task_id)
 
     def run(
         self,

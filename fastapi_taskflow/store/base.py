@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -98,6 +99,13 @@ class TaskStore(ABC):
     @abstractmethod
     def totals(self) -> Totals:
         """The figures over all records."""
+
+    def holding(self, task_id: str) -> AbstractContextManager[None]:
+        """Keep a record in reach within a ``with`` block, though its task ends and others do.
+
+        A store that forgets nothing has nothing to do here.
+        """
+        return nullcontext()
 
     def open(self) -> None:  # memory has nothing to open
         """Open what is needed, now; idempotent.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +20,14 @@ MAX_FINISHED_TASKS = 10_000
 class _Live:
     """A record and its log, while they are in memory."""
 
-    __slots__ = ("appended", "entries", "record")
+    __slots__ = ("appended", "entries", "holders", "is_due", "record")
 
     def __init__(self, record: TaskRecord, max_log_entries: int) -> None:
         self.record = record
         self.entries: deque[LogEntry] = deque(maxlen=max_log_entries)
         self.appended = 0
+        self.holders = 0
+        self.is_due = False  # to be forgotten once nobody holds it
 
     def with_logs(self) -> TaskRecord:
         entries = list(self.entries)
@@ -72,8 +75,9 @@ class MemoryStore(TaskStore):
             live = self._tasks.get(task_id)
             if live is None or live.record.status not in expected:
                 return None
-            live.record = record = replace(live.record, **changes)
-            if "status" in changes and record.status.is_final:
+            before = live.record
+            live.record = record = replace(before, **changes)
+            if record.status.is_final and not before.status.is_final:
                 self._finished.append(task_id)
                 self._forget_oldest()
         return record
@@ -113,12 +117,34 @@ class MemoryStore(TaskStore):
         durations = [r.duration for r in records if r.status in TIMED and r.duration is not None]
         return Totals(by_status, sum(durations) / len(durations) if durations else None)
 
+    @contextmanager
+    def holding(self, task_id: str) -> Iterator[None]:
+        """Put off forgetting a record, beyond the bound if need be."""
+        with self._lock:
+            live = self._tasks.get(task_id)
+            if live is not None:
+                live.holders += 1
+        try:
+            yield
+        finally:
+            if live is not None:
+                with self._lock:
+                    live.holders -= 1
+                    if live.is_due:
+                        self._forget(live)
+
     def _forget_oldest(self) -> None:
         while len(self._finished) > self.max_finished_tasks:
-            live = self._tasks.pop(self._finished.popleft(), None)
-            key = live.record.idempotency_key if live is not None else None
-            if live is not None and key is not None and self._keys[key] == live.record.task_id:
-                del self._keys[key]
+            self._forget(self._tasks[self._finished.popleft()])
+
+    def _forget(self, live: _Live) -> None:
+        live.is_due = live.holders > 0
+        if live.is_due:
+            return
+        del self._tasks[live.record.task_id]
+        key = live.record.idempotency_key
+        if key is not None and self._keys[key] == live.record.task_id:
+            del self._keys[key]
 
 
 _MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)

@@ -6,6 +6,7 @@ import logging
 import os
 import weakref
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -78,6 +79,10 @@ class SnapshotStore(TaskStore):
         """A record's entries: of this process from memory, others from the database."""
         live = self._memory.entries(task_id)
         return self._database.entries(task_id) if live is None else live
+
+    def holding(self, task_id: str) -> AbstractContextManager[None]:
+        """Keep a record of this process in memory."""
+        return self._memory.holding(task_id)
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records in the database that match."""

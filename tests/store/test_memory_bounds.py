@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,6 +109,55 @@ def test_late_lines_of_a_forgotten_task_are_passed_over() -> None:
     store.append("id-1", LogEntry(0, NOON, "info", "late", 0))
 
     assert _kept(store) == ["id-2"]
+
+
+def test_a_record_that_is_held_is_forgotten_when_nobody_holds_it_any_more() -> None:
+    store = MemoryStore(max_finished_tasks=1)
+    first, second = _add(store, 1, key="k"), _add(store, 2)
+
+    with store.holding(first):
+        with store.holding(first), store.holding("unknown"):
+            store.update(first, (PENDING,), status=SUCCESS)
+            store.update(second, (PENDING,), status=SUCCESS)
+        held = _kept(store)
+        same = store.add(TaskRecord("id-3", "send", PENDING, NOON, idempotency_key="k"))
+    free = store.add(TaskRecord("id-4", "send", PENDING, NOON, idempotency_key="k"))
+
+    assert held == [second, first]
+    assert (same.task_id, free.task_id) == (first, "id-4")
+    assert _kept(store) == [second, "id-4"]
+
+
+def test_a_record_that_was_held_stays_while_there_is_room() -> None:
+    store = MemoryStore(max_finished_tasks=1)
+
+    with store.holding(task_id := _add(store, 1)):
+        store.update(task_id, (PENDING,), status=SUCCESS)
+
+    assert _kept(store) == [task_id]
+
+
+@pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
+def test_who_waits_for_a_task_gets_its_record_however_many_others_end_meanwhile(
+    tmp_path: Path, database: bool
+) -> None:
+    manager = TaskManager(
+        max_finished_tasks=1, snapshot_db=tmp_path / "tasks.db" if database else None
+    )
+
+    async def body(number: int) -> int:
+        task_log(number)
+        return number
+
+    async def run() -> list[TaskRecord]:
+        return await asyncio.gather(*(manager.execute(body, number) for number in range(20)))
+
+    records = asyncio.run(run())
+
+    assert [(r.status, r.result, len(r.logs)) for r in records] == [
+        (SUCCESS, number, 1) for number in range(20)
+    ]
+    assert len(manager.store.query(Query())) == (20 if database else 1)
 
 
 @pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
