@@ -53,6 +53,9 @@ def logging_as_before() -> Iterator[None]:
 
     for logger in (logging.root, *_known_loggers().values()):
         state = before.get(logger, _FRESH)
+        for handler in logger.handlers:
+            if handler not in state["handlers"]:
+                handler.close()
         for name in ("propagate", "disabled", "handlers", "filters"):
             setattr(logger, name, state[name])
         logger.setLevel(state["level"])  # last: it also clears what loggers have cached
