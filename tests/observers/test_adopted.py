@@ -38,6 +38,10 @@ PATIENCE = 30.0
 
 ALL = ["-- RUNNING", "hello", "again", "-- SUCCESS"]
 
+# Here before the first test, each has a list of handlers to go back to that is its own.
+for _name in ("myapp", "myapp.audit", "myapp.other", "myapp.http", "fastapi_taskflow.observers"):
+    logging.getLogger(_name)
+
 
 async def greet() -> None:
     task_log("hello", level="debug")
