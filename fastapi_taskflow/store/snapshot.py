@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from fastapi_taskflow.errors import ConfigurationTypeError
+from sqlalchemy.exc import SQLAlchemyError
+
+from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import Query, TaskStore, Totals
@@ -26,8 +29,9 @@ READ_TIMEOUT = 2.0
 class SnapshotStore(TaskStore):
     """Writes every change to a database as well, from a thread of its own.
 
-    Records of tasks that this process has in memory are read there; listings and figures
-    come from the database, and from memory alone while it takes no writes.
+    Records of tasks that this process has in memory are read there, others from the database
+    and from what waits to be written to it; listings and figures come from the database, and
+    from memory alone while it takes no writes.
 
     Args:
         memory: The live records.
@@ -39,6 +43,7 @@ class SnapshotStore(TaskStore):
         self._memory = memory
         self._database = database
         self._writer = Writer(database, log)
+        self._turn = threading.Lock()  # to hand changes over in the order in which they are made
         weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
 
     def open(self) -> None:
@@ -51,18 +56,20 @@ class SnapshotStore(TaskStore):
 
     def add(self, record: TaskRecord) -> TaskRecord:
         """Keep a new record, here and in the database."""
-        kept = self._memory.add(record)
-        if kept is record:
-            self._writer.record(record, new=True)
+        with self._turn:
+            kept = self._memory.add(record)
+            if kept is record:
+                self._writer.record(record, new=True)
         return kept
 
     def update(
         self, task_id: str, expected: Collection[TaskStatus], **changes: Any
     ) -> TaskRecord | None:
         """Change a record, here and in the database."""
-        record = self._memory.update(task_id, expected, **changes)
-        if record is not None:
-            self._writer.record(record)
+        with self._turn:
+            record = self._memory.update(task_id, expected, **changes)
+            if record is not None:
+                self._writer.record(record)
         return record
 
     def append(self, task_id: str, entry: LogEntry) -> None:
@@ -73,12 +80,19 @@ class SnapshotStore(TaskStore):
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record of this process from memory, another one from the database."""
-        return self._memory.get(task_id) or self._database.get(task_id)
+        live = self._memory.get(task_id)
+        if live is not None:
+            return live
+        record, entries = self._stored(task_id)
+        return record and replace(record, logs=[entry.line() for entry in entries])
 
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries: of this process from memory, others from the database."""
         live = self._memory.entries(task_id)
-        return self._database.entries(task_id) if live is None else live
+        if live is not None:
+            return live
+        record, entries = self._stored(task_id)
+        return None if record is None else entries
 
     def holding(self, task_id: str) -> AbstractContextManager[None]:
         """Keep a record of this process in memory."""
@@ -100,8 +114,28 @@ class SnapshotStore(TaskStore):
         """Flush, and disconnect."""
         self._writer.close(timeout)
 
+    def _stored(self, task_id: str) -> tuple[TaskRecord | None, list[LogEntry]]:
+        """A record and its entries: what is written and, in its place or behind it, what waits."""
+        waiting = self._writer.waiting(task_id)  # first: what is written meanwhile is in both
+        if waiting.is_new:
+            return waiting.record, waiting.entries
+        try:
+            record = waiting.record or self._database.get(task_id)
+            written = self._database.entries(task_id)
+        except (SQLAlchemyError, StoreError):
+            if waiting.record is None:
+                raise
+            return waiting.record, waiting.entries
+        known = {_mark(entry) for entry in written}
+        return record, written + [entry for entry in waiting.entries if _mark(entry) not in known]
+
     def _readable(self) -> TaskStore | Database:
         return self._database if self.flush(READ_TIMEOUT) else self._memory
+
+
+def _mark(entry: LogEntry) -> object:
+    """What tells an entry from the others of its task, as given and as read back."""
+    return entry.seq, entry.attempt, entry.timestamp
 
 
 def with_snapshots(memory: MemoryStore, location: object, log: logging.Logger) -> TaskStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,9 @@ class Database:
 
     def write(
         self,
-        added: Sequence[TaskRecord],
-        changed: Sequence[TaskRecord],
-        logged: Sequence[tuple[str, LogEntry]],
+        added: Collection[TaskRecord],
+        changed: Collection[TaskRecord],
+        logged: Collection[tuple[str, LogEntry]],
     ) -> None:
         """Write all of it in one transaction, or nothing.
 
@@ -100,23 +100,16 @@ class Database:
                 connection.execute(entries.insert(), [_entry_row(*item) for item in logged])
 
     def get(self, task_id: str) -> TaskRecord | None:
-        """A record with its logs, or None."""
+        """A record without its logs, or None."""
         with self._connected().connect() as connection:
             row = connection.execute(select(tasks).where(tasks.c.task_id == task_id)).first()
-        if row is None:
-            return None
-        logs = [entry.line() for entry in self.entries(task_id) or []]
-        return _record(row, logs)
+        return None if row is None else _record(row)
 
-    def entries(self, task_id: str) -> list[LogEntry] | None:
-        """A record's entries, the oldest first, or None where there is no such record."""
+    def entries(self, task_id: str) -> list[LogEntry]:
+        """The entries under a task's id, the oldest first."""
         chosen = select(entries).where(entries.c.task_id == task_id).order_by(entries.c.id)
-        known = select(tasks.c.task_id).where(tasks.c.task_id == task_id)
         with self._connected().connect() as connection:
-            rows = connection.execute(chosen).all()
-            if not rows and connection.execute(known).first() is None:
-                return None
-        return [_entry(row) for row in rows]
+            return [_entry(row) for row in connection.execute(chosen)]
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first, without their logs."""
@@ -124,7 +117,7 @@ class Database:
         newest = (tasks.c.created_at.desc(), tasks.c.task_id.desc())
         with self._connected().connect() as connection:
             rows = connection.execute(statement.order_by(*newest).limit(query.limit)).all()
-        return [_record(row, []) for row in rows]
+        return [_record(row) for row in rows]
 
     def totals(self) -> Totals:
         """Figures over all records."""
@@ -222,9 +215,9 @@ def _storable(value: Any) -> Any:
     return plain_text(value) if isinstance(value, str) else value  # no lone surrogates
 
 
-def _record(row: Row[Any], logs: Iterable[str]) -> TaskRecord:
+def _record(row: Row[Any]) -> TaskRecord:
     values = _values(row)
-    return TaskRecord(**{**values, "status": TaskStatus(values["status"])}, logs=list(logs))
+    return TaskRecord(**{**values, "status": TaskStatus(values["status"])})
 
 
 def _entry(row: Row[Any]) -> LogEntry:

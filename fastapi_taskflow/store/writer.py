@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import OperationalError
 
@@ -23,6 +24,43 @@ RETRY_SECONDS = 0.5
 REPORT_SECONDS = 60.0
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What is written in one transaction: records as they were last, and log entries."""
+
+    records: dict[str, TaskRecord] = field(default_factory=dict)
+    new: set[str] = field(default_factory=set)
+    entries: deque[tuple[str, LogEntry]] = field(default_factory=deque)
+
+    def followed_by(self, later: _Batch) -> _Batch:
+        """Both in one. What a record was in this one need not be written any more."""
+        records = {**self.records, **later.records}
+        return _Batch(records, self.new | later.new, self.entries + later.entries)
+
+    def singly(self) -> Iterator[_Batch]:
+        """The same in batches of one row each."""
+        for task_id, record in self.records.items():
+            yield _Batch({task_id: record}, self.new & {task_id})
+        for entry in self.entries:
+            yield _Batch(entries=deque([entry]))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the writer was given of a task and may not have written yet.
+
+    Attributes:
+        record: The task as it was last; None where that is written.
+        is_new: Whether all there is of the task waits.
+        entries: Its log entries, the oldest first. Those being written just now are among
+            them, so the database may have them too.
+    """
+
+    record: TaskRecord | None
+    is_new: bool
+    entries: list[LogEntry]
+
+
 class Writer:
     """Writes what it is given, in order: while one batch is written, the next one gathers.
 
@@ -36,9 +74,8 @@ class Writer:
     def __init__(self, database: Database, log: logging.Logger) -> None:
         self._database = database
         self._log = log
-        self._records: dict[str, TaskRecord] = {}
-        self._new: set[str] = set()
-        self._entries: deque[tuple[str, LogEntry]] = deque()
+        self._gathered = _Batch()
+        self._in_hand = _Batch()  # what the thread writes just now
         self._dropped = 0
         self._given = 0
         self._written = 0
@@ -50,19 +87,32 @@ class Writer:
     def record(self, record: TaskRecord, *, new: bool = False) -> None:
         """Write a record as it is now; what it was before need not be written any more."""
         with self._changed:
-            self._records[record.task_id] = record
+            self._gathered.records[record.task_id] = record
             if new:
-                self._new.add(record.task_id)
+                self._gathered.new.add(record.task_id)
             self._gave()
 
     def entry(self, task_id: str, entry: LogEntry) -> None:
         """Write a log entry."""
         with self._changed:
-            if len(self._entries) >= MAX_QUEUED_ENTRIES:
-                self._entries.popleft()
+            if len(self._gathered.entries) >= MAX_QUEUED_ENTRIES:
+                self._gathered.entries.popleft()
                 self._dropped += 1
-            self._entries.append((task_id, entry))
+            self._gathered.entries.append((task_id, entry))
             self._gave()
+
+    def waiting(self, task_id: str) -> Waiting:
+        """What of a task may not be in the database yet; what is not in here is there."""
+        with self._changed:
+            batches = (self._in_hand, self._gathered)
+            records = [batch.records[task_id] for batch in batches if task_id in batch.records]
+            return Waiting(
+                record=records[-1] if records else None,
+                is_new=any(task_id in batch.new for batch in batches),
+                entries=[
+                    entry for batch in batches for of, entry in batch.entries if of == task_id
+                ],
+            )
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was given so far is written, for at most so many seconds."""
@@ -74,11 +124,12 @@ class Writer:
         """Flush, end the thread, and report what could not be written in time; idempotent."""
         if not self.flush(timeout):
             with self._changed:
-                lost = len(self._records), len(self._entries)
+                left = self._in_hand.followed_by(self._gathered)
             self._log.error(
                 "%s: %d task changes and %d log entries could not be written at shutdown",
                 self._database.name,
-                *lost,
+                len(left.records),
+                len(left.entries),
             )
         self.stop()
         thread = self._thread
@@ -122,61 +173,40 @@ class Writer:
     def _write_batch(self) -> bool:
         with self._changed:
             goal = self._given
-            records, self._records = self._records, {}
-            new, self._new = self._new, set()
-            entries, self._entries = self._entries, deque()
+            self._in_hand, self._gathered = self._gathered, _Batch()
         try:
-            self._write(records, new, entries)
+            self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
             if _may_pass(error):
-                self._give_back(records, new, entries)
+                self._give_back()
                 return False
-            self._write_singly(records, new, entries)
+            self._write_singly(self._in_hand)
         with self._changed:
+            self._in_hand = _Batch()
             self._written = goal
             self._changed.notify_all()
         return True
 
-    def _write(
-        self,
-        records: dict[str, TaskRecord],
-        new: set[str],
-        entries: Iterable[tuple[str, LogEntry]],
-    ) -> None:
-        added = [record for task_id, record in records.items() if task_id in new]
-        changed = [record for task_id, record in records.items() if task_id not in new]
-        self._database.write(added, changed, list(entries))
+    def _write(self, batch: _Batch) -> None:
+        records, new = batch.records.items(), batch.new
+        added = [record for task_id, record in records if task_id in new]
+        changed = [record for task_id, record in records if task_id not in new]
+        self._database.write(added, changed, batch.entries)
 
-    def _write_singly(
-        self,
-        records: dict[str, TaskRecord],
-        new: set[str],
-        entries: Iterable[tuple[str, LogEntry]],
-    ) -> None:
+    def _write_singly(self, batch: _Batch) -> None:
         """Write a batch of which a row can't be stored: all but that row."""
-        batches: list[tuple[dict[str, TaskRecord], list[tuple[str, LogEntry]]]] = [
-            ({task_id: record}, []) for task_id, record in records.items()
-        ]
-        batches += [({}, [entry]) for entry in entries]
-        for some_records, some_entries in batches:
+        for row in batch.singly():
             try:
-                self._write(some_records, new, some_entries)
+                self._write(row)
             except Exception as error:  # noqa: BLE001  # as above
                 self._dropped += 1
                 self._report(error)
 
-    def _give_back(
-        self,
-        records: dict[str, TaskRecord],
-        new: set[str],
-        entries: deque[tuple[str, LogEntry]],
-    ) -> None:
+    def _give_back(self) -> None:
         with self._changed:
-            self._records = {**records, **self._records}
-            self._new |= new
-            entries.extend(self._entries)
-            self._entries = entries
+            self._gathered = self._in_hand.followed_by(self._gathered)
+            self._in_hand = _Batch()
 
     def _report(self, error: Exception) -> None:
         now = time.monotonic()
