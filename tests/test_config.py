@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from fastapi_taskflow import ConfigurationError
 from fastapi_taskflow.cli.commands import app
 from fastapi_taskflow.config import FORMATS, LOG_CONFIG_FILE, logging_config
+from fastapi_taskflow.handlers import TaskRotatingFileHandler
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -257,6 +259,54 @@ def test_an_observer_is_a_second_road(run_python: RunPython, propagate: bool, ti
 
     messages = [read_text(line).message for line in done.stdout.splitlines()]
     assert messages.count("hello") == times
+
+
+@pytest.fixture
+def apply() -> Iterator[Callable[..., list[logging.Handler]]]:
+    """Apply a configuration in this process; its handlers."""
+
+    def apply(**options: Any) -> list[logging.Handler]:
+        logging.config.dictConfig(logging_config(**options))
+        return logging.root.handlers
+
+    yield apply
+
+    logging.config.dictConfig({"version": 1})
+
+
+def test_a_logger_that_is_named_is_in_the_stream_whatever_was_before(
+    apply: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    barred = logging.getLogger("barred")
+    barred.propagate = False
+    barred.addHandler(logging.StreamHandler(sys.stdout))
+
+    apply(loggers={"barred": "info"})
+    barred.info("hello")
+
+    lines = [read_text(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [Line("barred", "hello", in_task=False)]
+
+
+def test_a_file_is_rolled_as_asked(apply: Callable[..., Any], tmp_path: Path) -> None:
+    handlers = apply(stdout=False, file=tmp_path / "all.log", max_bytes=1000, backup_count=2)
+
+    (handler,) = handlers
+    assert isinstance(handler, TaskRotatingFileHandler)
+    assert (handler.maxBytes, handler.backupCount) == (1000, 2)
+
+
+def test_a_watched_file_is_left_to_others_to_roll(
+    apply: Callable[..., Any], tmp_path: Path
+) -> None:
+    log = tmp_path / "all.log"
+    apply(stdout=False, file=log, file_mode="watched")
+
+    logging.warning("before")  # noqa: LOG015  # what root's handlers do is the point
+    log.rename(tmp_path / "old.log")
+    logging.warning("after")  # noqa: LOG015
+
+    assert [read_text(line).message for line in log.read_text().splitlines()] == ["after"]
 
 
 COMBINED: dict[str, Any] = {
