@@ -43,11 +43,11 @@ if way == "processor":
     from sentry_sdk.scope import add_global_event_processor
     add_global_event_processor(task_tags)
 logging.getLogger("fastapi_taskflow").setLevel("INFO")
-manager = TaskManager()
+manager = TaskManager(propagate=way != "alone")
 
 @manager.task(retries=retries)
 def charge():
-    task_log("charging", amount=9)
+    task_log("charging", level="error" if way == "entry" else "info", amount=9)
     raise LookupError("no such card")
 
 record = manager.run(charge, tags={"kind": "payment"})
@@ -103,6 +103,20 @@ def test_without_it_the_event_has_no_tags(run_python: Any) -> None:
     _, (event,) = sent(run_python, "none")
 
     assert "tags" not in event
+
+
+def test_an_entry_that_is_an_error_is_an_event_too(run_python: Any) -> None:
+    task_id, (entry, failure) = sent(run_python, "entry")
+
+    assert (entry["logentry"]["message"], entry["extra"]["amount"]) == ("charging", 9)
+    expected = {"kind": "payment", "task_id": task_id, "func_name": "charge"}
+    assert [entry["tags"], failure["tags"]] == [expected, expected]
+
+
+def test_a_manager_that_keeps_to_itself_sends_nothing(run_python: Any) -> None:
+    _, events = sent(run_python, "alone")
+
+    assert events == []
 
 
 def test_events_from_elsewhere_stay_as_they_are(run_python: Any) -> None:
