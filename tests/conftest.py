@@ -56,8 +56,10 @@ def logging_as_before() -> Iterator[None]:
         for handler in logger.handlers:
             if handler not in state["handlers"]:
                 handler.close()
-        for name in ("propagate", "disabled", "handlers", "filters"):
+        for name in ("propagate", "disabled"):
             setattr(logger, name, state[name])
+        for name in ("handlers", "filters"):
+            setattr(logger, name, state[name][:])  # a list of its own
         logger.setLevel(state["level"])  # last: it also clears what loggers have cached
     logging.disable(disabled)
     logging.setLogRecordFactory(factory)  # noqa: TID251  # tests set it, to see it honoured

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -39,7 +41,13 @@ class WorkerThreads:
     """
 
     def __init__(self, max_threads: int = DEFAULT_MAX_THREADS) -> None:
-        self.slots = Slots(max_threads)
+        self._max_threads = max_threads
+        self.start_afresh()
+        _living.add(self)
+
+    def start_afresh(self) -> None:
+        """Begin without threads and calls, as a forked child must."""
+        self.slots = Slots(self._max_threads)
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._idle = threading.Semaphore(0)
 
@@ -63,6 +71,17 @@ class WorkerThreads:
         worker = _Worker(self._calls, self._idle)
         threading.Thread(target=worker.run, name="fastapi_taskflow-task", daemon=True).start()
 
+
+_living: weakref.WeakSet[WorkerThreads] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for threads in list(_living):
+        threads.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 SHARED_THREADS = WorkerThreads()
 """The pool of all managers that have none of their own."""

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Collection
 
 from fastapi_taskflow.errors import ConfigurationError
-from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.loggers.tree import hand_over, reachable, takers
+from fastapi_taskflow.filters import own_record
+from fastapi_taskflow.loggers.queued import Address, QueuedHandler
+from fastapi_taskflow.loggers.tree import reachable, takers
 
 Served = Callable[[logging.LogRecord], Collection[logging.Handler]]
 """The handlers that have a record already, by another way."""
@@ -18,27 +19,23 @@ class AdoptedHandler:
 
     Args:
         handler: The handler.
+        served: What has had a record before it.
     """
 
-    def __init__(self, handler: logging.Handler) -> None:
+    def __init__(self, handler: logging.Handler, served: Served) -> None:
         self.handler = handler
         self.name = type(handler).__name__
+        self._served = served
 
-    def wants(self, record: logging.LogRecord) -> bool:
-        """Whether the handler's level, as it is now, lets the record through."""
-        return record.levelno >= self.handler.level
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Hand the record over; False where the handler's filters turned it away."""
-        return hand_over(self.handler, record) is not False
+    def address(self, record: logging.LogRecord) -> Address | None:
+        """The handler, unless its level, as it is now, or a record it has had, say no."""
+        if record.levelno < self.handler.level or self.handler in self._served(record):
+            return None
+        return record, (self.handler,)
 
     def flush(self) -> None:
         """Flush the handler."""
         self.handler.flush()
-
-    def handlers(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handler."""
-        return (self.handler,)
 
 
 class AdoptedLogger:
@@ -56,39 +53,22 @@ class AdoptedLogger:
         self.name = type(logger).__name__
         self._served = served
 
-    def wants(self, record: logging.LogRecord) -> bool:
-        """Whether the logger's effective level, as it is now, lets the record through."""
-        return record.levelno >= self.logger.getEffectiveLevel()
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Hand the record to the logger's handlers; False where its filters turned it away.
-
-        Raises:
-            BaseException: What the first handler raised that failed; the others had the record.
-        """
+    def address(self, record: logging.LogRecord) -> Address | None:
+        """The handlers, if the logger's effective level and filters, as they are now, agree."""
+        if record.levelno < self.logger.getEffectiveLevel():
+            return None
         # Since Python 3.12 a filter may replace the record.
-        passed: bool | logging.LogRecord = self.logger.filter(record)
+        own = own_record(self.logger, record)
+        passed: bool | logging.LogRecord = self.logger.filter(own)
         if not passed:
-            return False
-        record = record if passed is True else passed
-        errors = []
-        for handler in takers(self.logger, record, self._served(record)):
-            try:
-                hand_over(handler, record)
-            except BaseException as error:  # noqa: BLE001  # one handler is not the next one's
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return True
+            return None
+        handlers = tuple(takers(self.logger, record, self._served(record)))
+        return own if passed is True else passed, handlers
 
     def flush(self) -> None:
         """Flush the handlers within reach."""
         for handler in reachable(self.logger):
             handler.flush()
-
-    def handlers(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handlers that the record is for."""
-        return list(takers(self.logger, record)) if self.wants(record) else ()
 
 
 def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> QueuedHandler:
@@ -102,7 +82,7 @@ def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> Que
         ConfigurationError: The name can't be a logger's.
     """
     if isinstance(choice, logging.Handler):
-        return QueuedHandler(AdoptedHandler(choice))
+        return QueuedHandler(AdoptedHandler(choice, served))
     logger = _logger_named(choice) if isinstance(choice, str) else choice
     return QueuedHandler(AdoptedLogger(logger, served))
 

@@ -94,6 +94,10 @@ class ObserverHandler(logging.Handler):
         self._server = weakref.ref(server)
         return True
 
+    def is_claimed_by(self, server: object) -> bool:
+        """Whether this one serves it."""
+        return self._server is not None and self._server() is server
+
     def unclaim(self) -> None:
         """Be free to be served by somebody else."""
         self._server = None
@@ -193,8 +197,14 @@ def _find_observer(path: str) -> AsyncObserver:
     except (ImportError, AttributeError, ValueError) as error:
         expected = f"{_EXPECTED}, or the dotted path of one ({error})"
         raise ConfigurationError("observer", path, expected) from error
-    is_factory = isinstance(found, type) or inspect.isroutine(found)
-    observer: AsyncObserver = found() if is_factory else found
+    if not (isinstance(found, type) or inspect.isroutine(found)):
+        observer: AsyncObserver = found
+        return observer
+    try:
+        observer = found()
+    except Exception as error:  # the user's own code: it can raise anything
+        expected = f"a path to what can be called without arguments ({error})"
+        raise ConfigurationError("observer", path, expected) from error
     return observer
 
 

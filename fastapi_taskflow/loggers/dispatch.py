@@ -24,7 +24,7 @@ class Sink:
         """The handlers that a record reaches by this sink."""
         handler = self.handler
         if isinstance(handler, QueuedHandler):
-            return handler.target.handlers(record)
+            return handler.served(record)
         return (handler,)
 
     def send(self, record: logging.LogRecord) -> None:

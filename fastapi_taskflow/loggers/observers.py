@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from itertools import chain
 from typing import Any, get_args
 
 from fastapi_taskflow.errors import ConfigurationTypeError
-from fastapi_taskflow.loggers.adopt import adopt
+from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptedLogger, adopt
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
 from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.hooks import HOOK_TIMEOUT, run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
 from fastapi_taskflow.loggers.queued import QueuedHandler
+from fastapi_taskflow.loggers.tree import reachable
 
 ObserverChoice = TaskObserver | logging.Handler | logging.Logger | str
 """What ``loggers=`` takes; a text is a logger's name."""
@@ -40,16 +42,17 @@ class Observers:
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
         self._deferred: list[ObserverHandler | QueuedHandler] = []
         self._found: list[ObserverHandler] = []
+        self._loggers: list[logging.Logger] = []
         for choice in _listed(choices):
             self.add(choice)
 
     def add(self, choice: ObserverChoice) -> None:
         """Add an observer at the end, unless it is there already."""
-        if any(choice is known for known in self._choices):
+        if any(choice is known for known in (*self._choices, *(s.handler for s in self.sinks))):
             return
         self._choices.append(choice)
         handler = self._handler_of(choice)
-        if any(sink.handler is handler for sink in self.sinks):
+        if any(handler in (sink.handler, _adopted(sink.handler)) for sink in self.sinks):
             return
         if isinstance(handler, (ObserverHandler, QueuedHandler)):
             handler.ledger.name = self._free_name(handler.ledger.name)
@@ -57,6 +60,8 @@ class Observers:
             self._deferred.append(handler)
         else:
             self.sinks.append(Sink(handler, Ledger(self._free_name(type(choice).__name__))))
+        if isinstance(handler, QueuedHandler) and isinstance(handler.target, AdoptedLogger):
+            self._loggers.append(handler.target.logger)
         if isinstance(handler, ObserverHandler):
             handler.claim(self)
         elif isinstance(choice, HandlerObserver):
@@ -68,11 +73,17 @@ class Observers:
         Returns:
             Whether there was one that nobody served.
         """
-        found = [h for h in handlers if isinstance(h, ObserverHandler) and h.claim(self)]
+        adopted = (handler for logger in self._loggers for handler in reachable(logger))
+        found = [
+            handler
+            for handler in chain(handlers, adopted)
+            if isinstance(handler, ObserverHandler) and handler.claim(self)
+        ]
         for handler in found:
             handler.in_pipeline = True
-            handler.ledger.name = self._free_name(handler.ledger.name)
-            self._found.append(handler)
+            if handler not in self._found:
+                handler.ledger.name = self._free_name(handler.ledger.name)
+                self._found.append(handler)
         return bool(found)
 
     def open(self) -> None:
@@ -119,9 +130,9 @@ class Observers:
         """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""
         await self.drain(timeout)
         await _together([handler.stop() for handler in self._served()], STOP_TIMEOUT)
-        for handler in self._found:
-            handler.unclaim()
-        self._found.clear()
+        for found in self._found:
+            if found.is_claimed_by(self):
+                found.unclaim()
         for observer, ledger in reversed(self._synchronous):
             await run_hook(observer.close, ledger, "closing")
 
@@ -134,7 +145,7 @@ class Observers:
 
     def _served(self) -> list[ObserverHandler | QueuedHandler]:
         """The handlers that queue what they get."""
-        return [*self._deferred, *self._found]
+        return [*self._deferred, *(found for found in self._found if found.is_claimed_by(self))]
 
     def _handler_of(self, choice: ObserverChoice) -> logging.Handler:
         """The way of records to an observer: a subclass's own methods are heard, too."""
@@ -175,6 +186,12 @@ def _listed(choices: Iterable[object]) -> list[ObserverChoice]:
             raise ConfigurationTypeError("loggers", choice, expected)
         listed.append(choice)
     return listed
+
+
+def _adopted(handler: logging.Handler) -> object:
+    """The user's handler behind a queue."""
+    target = handler.target if isinstance(handler, QueuedHandler) else None
+    return target.handler if isinstance(target, AdoptedHandler) else None
 
 
 def _queued(handler: logging.Handler) -> int:

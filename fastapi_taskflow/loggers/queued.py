@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import DeliveryQueue
+from fastapi_taskflow.loggers.tree import hand_over
 from fastapi_taskflow.records import copy_record, is_lifecycle
 
 QUEUE_SIZE = 10_000
@@ -26,6 +27,10 @@ FLUSH_SECONDS = 2.0
 """How long the target may take to write everything out at the end."""
 
 
+Address = tuple[logging.LogRecord, Collection[logging.Handler]]
+"""A record, and the handlers that it is for."""
+
+
 class Target(Protocol):
     """What stands at the end of the queue."""
 
@@ -33,23 +38,17 @@ class Target(Protocol):
     def name(self) -> str:
         """What it is called in the figures."""
 
-    def wants(self, record: logging.LogRecord) -> bool:
-        """Whether its level lets the record through."""
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Take the record. Returns whether its filters let it through."""
+    def address(self, record: logging.LogRecord) -> Address | None:
+        """Who gets the record, decided where it is sent; None where it is turned away."""
 
     def flush(self) -> None:
         """Have everything written out."""
 
-    def handlers(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handlers that get the record from it."""
-
 
 class _Item(NamedTuple):
-    """A record, or None for a flush, and the context in which it was sent."""
+    """A record and who gets it, or None for a flush, and the context in which it was sent."""
 
-    record: logging.LogRecord | None
+    address: Address | None
     context: Context
 
 
@@ -83,24 +82,34 @@ class QueuedHandler(logging.Handler):
         self._bell: SimpleQueue[None] = SimpleQueue()  # re-entrant, unlike an Event
         self._thread: threading.Thread | None = None
         self._asleep = False
+        self._sent = threading.local()
 
     @property
     def queued(self) -> int:
         """How many records wait, or are being handled."""
         return self._queue.unfinished
 
-    def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
-        self, record: logging.LogRecord
-    ) -> bool | logging.LogRecord:
-        """Whether the target's level lets the record through; its filters are asked later."""
-        return self.target.wants(record) and super().filter(record)
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Queue a copy of the record, if the target wants it."""
+        address = self.target.address(record)
+        if address is None:
+            return False
+        self._sent.last = record, address[1]
+        with self.lock:
+            self._put(address)
+        return True
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a copy of the record. The handler's lock is held."""
+    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
+        """The handlers that a record is for which this thread has sent last."""
+        last, handlers = getattr(self._sent, "last", (None, ()))
+        return handlers if last is record else ()
+
+    def _put(self, address: Address) -> None:
+        record, handlers = address
         if len(self._queue) >= self.queue_size and not is_lifecycle(record):
             self.ledger.drop("overflow")
             return
-        self._queue.put(_Item(copy_record(record), copy_context()))
+        self._queue.put(_Item((copy_record(record), handlers), copy_context()))
         self.ledger.high_water = max(self.ledger.high_water, len(self._queue))
         self._wake()
 
@@ -176,16 +185,26 @@ class QueuedHandler(logging.Handler):
     def _deliver_all(self) -> None:
         for item in self._queue.take():
             try:
-                item.context.run(self._deliver, item.record)
+                item.context.run(self._deliver, item.address)
             except BaseException as error:  # noqa: BLE001  # nothing ends this thread
-                self.ledger.fail(error, "handling a record", accepted=item.record is not None)
+                self.ledger.fail(error, "handling a record", accepted=item.address is not None)
             self._queue.finish()
 
-    def _deliver(self, record: logging.LogRecord | None) -> None:
+    def _deliver(self, address: Address | None) -> None:
         active_task.set(None)
-        if record is None:
+        if address is None:
             self.target.flush()
-        elif not self.target.handle(record):
+            return
+        record, handlers = address
+        errors, taken = [], not handlers
+        for handler in handlers:
+            try:
+                taken |= hand_over(handler, record) is not False
+            except BaseException as error:  # noqa: BLE001  # one handler is not the next one's
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        if not taken:
             self.ledger.turn_away()
 
 

@@ -203,6 +203,10 @@ def before_its_logger(handler: logging.Handler) -> list[Any]:
     return [handler, logger_of(handler)]
 
 
+def after_its_logger(handler: logging.Handler) -> list[Any]:
+    return [logger_of(handler), handler]
+
+
 def on_root_and_two_loggers(handler: logging.Handler) -> list[Any]:
     on_root(handler)
     parent = logger_of(handler, name="myapp")
@@ -223,6 +227,7 @@ SHARED = [
     logger_twice,
     two_loggers,
     before_its_logger,
+    after_its_logger,
     on_root_and_two_loggers,
     root_itself,
 ]
@@ -340,6 +345,24 @@ def test_a_loggers_propagation_counts() -> None:
     assert [len(handler.records) for handler in (own, above, top)] == [8, 8, 4]
 
 
+@pytest.mark.parametrize("reject", ["level", "filter"])
+def test_what_an_adopted_logger_turns_away_still_reaches_root_by_the_pipeline(reject: str) -> None:
+    top = Listing()
+    logging.root.addHandler(top)
+    library = logging.getLogger("fastapi_taskflow")
+    library.setLevel(logging.DEBUG)
+    audit = logger_of()
+    audit.propagate = True
+    if reject == "level":
+        audit.setLevel(logging.ERROR)
+    else:
+        audit.addFilter(lambda _: False)
+
+    TaskManager(loggers=[audit]).run(greet)
+
+    assert events_of(top) == list(enumerate(ALL))
+
+
 @pytest.mark.parametrize("existing", [True, False], ids=["disabling", "not disabling"])
 def test_a_logger_that_dictconfig_has_disabled_is_fed(existing: bool) -> None:
     listing = Listing()
@@ -411,7 +434,7 @@ def test_a_full_queue_takes_status_changes_all_the_same(blocked: Blocked) -> Non
     listing = Listing()
     TaskManager(loggers=[listing]).run(greet)
     running, hello, again, success = listing.records
-    queued = QueuedHandler(AdoptedHandler(blocked), queue_size=1)
+    queued = QueuedHandler(AdoptedHandler(blocked, lambda _: ()), queue_size=1)
     sink = Sink(queued, queued.ledger)
 
     sink.send(running)
