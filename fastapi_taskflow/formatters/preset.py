@@ -1,0 +1,136 @@
+"""What a preset of field names is, and the default one."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fastapi_taskflow.events import LifecycleEvent, LogEvent
+from fastapi_taskflow.filters import NO_TASK
+from fastapi_taskflow.levels import level_name
+from fastapi_taskflow.records import OWN_ATTRIBUTES
+
+Fields = dict[str, Any]
+
+_OUTCOME = LifecycleEvent.__dataclass_fields__.keys() - LogEvent.__dataclass_fields__.keys()
+_CONTEXT = tuple(key for key in OWN_ATTRIBUTES if key not in _OUTCOME)
+
+
+class Facts(NamedTuple):
+    """What a preset gives names to.
+
+    Attributes:
+        record: The record, with the task's attributes, if any. It is not to be changed.
+        event: "log" or "lifecycle"; None for a record of another library.
+        message: The record's message.
+        error: What went wrong; None where nothing did.
+        error_type: The error's class, if it is known.
+        stacktrace: The error's traceback.
+        stack_info: The stack of a call with ``stack_info=True``.
+    """
+
+    record: logging.LogRecord
+    event: str | None
+    message: str
+    error: str | None = None
+    error_type: type[BaseException] | None = None
+    stacktrace: str | None = None
+    stack_info: str | None = None
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """Where to look up the task's attributes, without what only says that no task ran."""
+        attributes = self.record.__dict__
+        if attributes.get("task_id") != NO_TASK:
+            return attributes
+        present = [key for key in _CONTEXT if key in attributes]
+        return {key: attributes[key] for key in present if attributes[key] != NO_TASK}
+
+    @property
+    def outcome(self) -> Mapping[str, Any]:
+        """Where to look up what a status change tells: nowhere on another record."""
+        return self.record.__dict__ if self.event == "lifecycle" else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """The names and forms of a line's fields.
+
+    Attributes:
+        fields: Gives our fields, in order. Values may be of any kind; they are made fit for
+            JSON afterwards.
+        inside: The key of the object among them that the user's extras go into; None puts
+            them beside our fields.
+        reserved: Names that no extra may have, beyond those of our own fields.
+    """
+
+    fields: Callable[[Facts], Fields]
+    inside: str | None = None
+    reserved: frozenset[str] = frozenset()
+
+
+def own_attributes(event: str | None) -> tuple[str, ...]:
+    """The attributes that are this library's on a record, and not the user's."""
+    return OWN_ATTRIBUTES if event == "lifecycle" else _CONTEXT
+
+
+def present(fields: Fields) -> Fields:
+    """The fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def iso_time(created: float) -> str:
+    """A record's time in ISO 8601: UTC, in milliseconds."""
+    second, micros = divmod(round(created * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{micros // 1000:03d}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def labels(tags: object, name: Callable[[str], str] = str) -> Fields | None:
+    """Tags as labels, whose values are all text; None if there are none.
+
+    Args:
+        tags: The tags.
+        name: Makes a tag's name one that a label can have.
+    """
+    if not isinstance(tags, Mapping) or not tags:
+        return None
+    return {name(str(key)): str(value) for key, value in tags.items()}
+
+
+def no_labels(tags: object) -> object:
+    """An attribute of another library's record that is called like our tags, but is none."""
+    return None if isinstance(tags, Mapping) else tags
+
+
+def _default_fields(facts: Facts) -> Fields:
+    record = facts.record
+    attributes = record.__dict__
+    fields = {
+        "timestamp": iso_time(record.created),
+        "level": level_name(record.levelno),
+        "logger": record.name,
+        "event": facts.event,
+        "message": facts.message,
+    }
+    if facts.event is None:
+        del fields["event"]
+    for key in own_attributes(facts.event):
+        if key in attributes:
+            fields[key] = attributes[key]
+    if facts.stacktrace is not None:
+        fields["stacktrace"] = facts.stacktrace
+    if facts.stack_info is not None:
+        fields["stack_info"] = facts.stack_info
+    return fields
+
+
+DEFAULT = Preset(fields=_default_fields, reserved=frozenset({"event"}))
