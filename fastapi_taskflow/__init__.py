@@ -16,7 +16,7 @@ from fastapi_taskflow.errors import (
     TaskTimeoutError,
 )
 from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
-from fastapi_taskflow.filters import TaskContextFilter
+from fastapi_taskflow.filters import RedactFilter, TaskContextFilter
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.handlers import ObserverHandler
 from fastapi_taskflow.loggers import (
@@ -44,6 +44,7 @@ __all__ = [
     "ManagedBackgroundTasks",
     "ObserverHandler",
     "ObserverStats",
+    "RedactFilter",
     "RunningLoopError",
     "ShuttingDownError",
     "StdoutLogger",

@@ -113,7 +113,7 @@ class TaskEngine:
                 datetime.now(UTC),
                 args,
                 kwargs,
-                tags,
+                self._branch.redact_tags(tags),
                 idempotency_key,
             )
         )

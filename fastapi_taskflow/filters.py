@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Iterable
 
 from fastapi_taskflow.context import TaskContext, get_task_context
 from fastapi_taskflow.records import GIVEN, copy_record, is_lifecycle
+from fastapi_taskflow.redact import DEFAULT_KEYS, Redactor
+from fastapi_taskflow.redact.record import redact_record
 
 NO_TASK = "-"
 """What ``TaskContextFilter`` puts where no task runs."""
@@ -103,3 +107,50 @@ else:
             if isinstance(each, ReplacingFilter):
                 return copy_record(record)
         return record
+
+
+class RedactFilter(ReplacingFilter):
+    """Take secrets out of the records that pass, of any library, for this handler only.
+
+    The message, extras, tags, error and stack trace are searched; a traceback with a secret is
+    passed on as text, without ``exc_info``. ``task_id``, ``func_name`` and the rest of what
+    this library sets stay as they are. For ``dictConfig``, name it as ``"()"`` and give lists.
+
+    Up to Python 3.11 a record of another library is changed in place, so that the handlers
+    after this one see it redacted, too.
+
+    Args:
+        keys: Names of secret keys; see ``Redactor``, as for the others.
+        patterns: Regular expressions of what is secret.
+        secrets: Texts that are secret.
+        replacement: What is put in a secret's place.
+
+    Raises:
+        ConfigurationError: A key or secret is too short, a pattern is wrong or would match
+            the empty text.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Iterable[str] = DEFAULT_KEYS,
+        patterns: Iterable[str | re.Pattern[str]] = (),
+        secrets: Iterable[str] = (),
+        replacement: str = "[redacted]",
+    ) -> None:
+        super().__init__()
+        self.redactor = Redactor(
+            keys=keys, patterns=patterns, secrets=secrets, replacement=replacement
+        )
+
+    def register(self, *secrets: str) -> None:
+        """Add secrets, from now on.
+
+        Raises:
+            ConfigurationError: One is no text, or has less than 4 characters.
+        """
+        self.redactor.register(*secrets)
+
+    def replace(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record itself, or a copy without its secrets."""
+        return redact_record(self.redactor, record)

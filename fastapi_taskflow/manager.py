@@ -14,6 +14,7 @@ from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
 from fastapi_taskflow.engine import TaskEngine
 from fastapi_taskflow.errors import (
+    ConfigurationError,
     ConfigurationTypeError,
     RunningLoopError,
     TaskNotFoundError,
@@ -22,6 +23,7 @@ from fastapi_taskflow.execution.options import RetryOn, make_options
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
+from fastapi_taskflow.filters import RedactFilter
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.capture import Capture
@@ -30,6 +32,7 @@ from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthan
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
 from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
 from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.handler import StoreHandler
@@ -40,6 +43,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SHUTDOWN_TIMEOUT = 30.0
 DRAIN_TIMEOUT = 10.0
+
+
+def _redactor(choice: RedactFilter | Iterable[str] | None) -> Redactor | None:
+    if choice is None:
+        return None
+    try:
+        return choice.redactor if isinstance(choice, RedactFilter) else Redactor(keys=choice)
+    except ConfigurationError as error:
+        raise error.renamed("redact") from None
 
 
 class TaskManager:
@@ -63,6 +75,9 @@ class TaskManager:
         log_limit: How many entries below "warning" each place in the code may log in one task;
             at the task's end an entry for each such place says how many more were suppressed.
             None means no limit.
+        redact: What takes secrets out of messages, extras, tags, errors and tracebacks before
+            anything is stored or sent, to whomever: a ``RedactFilter``, or the names of
+            secret keys. Arguments, results and ``get_task_context()`` stay as they are.
         max_concurrent_tasks: The most tasks that run at once, others wait as PENDING; None
             means no limit.
         max_sync_threads: The size of a pool of threads for this manager's sync functions;
@@ -92,6 +107,7 @@ class TaskManager:
         capture_loggers: Iterable[str] = (),
         log_prints: bool = False,
         log_limit: int | None = None,
+        redact: RedactFilter | Iterable[str] | None = None,
         max_concurrent_tasks: int | None = None,
         max_sync_threads: int | None = None,
         max_log_entries: int = MAX_LOG_ENTRIES,
@@ -119,7 +135,12 @@ class TaskManager:
         kept = Sink(StoreHandler(self._store), Ledger("store"))
         if log_limit is not None:
             whole_number("log_limit", log_limit, minimum=1)
-        self._branch = Branch([kept, *observers.sinks], propagate=propagate, log_limit=log_limit)
+        self._branch = Branch(
+            [kept, *observers.sinks],
+            propagate=propagate,
+            log_limit=log_limit,
+            redactor=_redactor(redact),
+        )
         self._registry = TaskRegistry()
         threads = SHARED_THREADS
         if max_sync_threads is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -16,13 +17,18 @@ class Failure:
 
     Attributes:
         exception: The error itself.
+        redact: Takes secrets out of its texts.
     """
 
     exception: BaseException
+    redact: Callable[[str], str] = str
 
     @property
     def error(self) -> str:
         """The error's message, or its class where it has none."""
+        return self.redact(self._message())
+
+    def _message(self) -> str:
         try:
             return str(self.exception) or type(self.exception).__name__
         except BaseException as another:  # noqa: BLE001  # the exception's own code
@@ -32,6 +38,15 @@ class Failure:
     @property
     def stacktrace(self) -> str:
         """The traceback, from the task's own code on."""
+        return self.redact(self._traceback())
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether the traceback is not the error's own any more."""
+        text = self._traceback()
+        return self.redact(text) != text
+
+    def _traceback(self) -> str:
         kind, error, trace = self.exc_info
         return "".join(traceback.format_exception(kind, error, trace))
 

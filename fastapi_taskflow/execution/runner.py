@@ -134,20 +134,21 @@ class Runner:
                 self._threads.slots.release()
             return None
         active_task.set(progress.emitter)
+        redact = progress.emitter.branch.redact
         try:
             with self._printing(execution):
                 result = await call_function(
                     function, execution.args, execution.kwargs, self._threads
                 )
         except BodyEndedError as ended:
-            return Failure(ended.error)
+            return Failure(ended.error, redact)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            return Failure(error)  # the body's own doing
+            return Failure(error, redact)  # the body's own doing
         except BaseException as error:  # noqa: BLE001  # the task's own code
             let_pass(error, awaited=True)
-            return Failure(error)
+            return Failure(error, redact)
         progress.succeed(result)
         return None
 
@@ -173,7 +174,7 @@ def _report(execution: Execution, failure: Failure) -> None:
         context.task_id,
         context.attempt + 1,
         options.retries + 1,
-        failure.error,
-        exc_info=failure.exc_info,
+        failure.stacktrace if failure.has_secrets else failure.error,
+        exc_info=None if failure.has_secrets else failure.exc_info,
         extra={"task_id": context.task_id, "attempt": context.attempt},
     )

@@ -11,6 +11,7 @@ from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.tree import TreeLogger, reachable, registered_loggers
 from fastapi_taskflow.records import LIFECYCLE, TASK
+from fastapi_taskflow.redact import Redactor
 
 
 class BranchLogger(TreeLogger):
@@ -52,14 +53,21 @@ class Branch:
         propagate: Whether records go on to the users' own logging configuration.
         log_limit: How many entries below WARNING each place in the code may log in one
             task; None means no limit.
+        redactor: What takes secrets out of everything that is sent; None leaves them in.
     """
 
     def __init__(
-        self, sinks: Sequence[Sink], *, propagate: bool = True, log_limit: int | None = None
+        self,
+        sinks: Sequence[Sink],
+        *,
+        propagate: bool = True,
+        log_limit: int | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.sinks = tuple(sinks)
         self.propagate = propagate
         self.log_limit = log_limit
+        self.redactor = redactor
         self.pipeline = Ledger("pipeline")
         self._loggers: dict[str, FunctionLoggers] = {}
 
@@ -77,6 +85,14 @@ class Branch:
     def new_budget(self) -> Budget | None:
         """The budget of a new task; None where there is no limit."""
         return None if self.log_limit is None else Budget(self.log_limit)
+
+    def redact(self, text: str) -> str:
+        """The text without secrets."""
+        return text if self.redactor is None else self.redactor.text(text)
+
+    def redact_tags(self, tags: dict[str, str]) -> dict[str, str]:
+        """The tags without secrets, as they are stored."""
+        return tags if self.redactor is None else self.redactor.mapping(tags)
 
     def users_handlers(self, func_name: str | None = None) -> Iterator[logging.Handler]:
         """The handlers of the process's own configuration that records reach.

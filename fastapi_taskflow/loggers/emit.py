@@ -27,6 +27,7 @@ from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.records import LIFECYCLE_LEVELS, TASK, given_extra
+from fastapi_taskflow.redact.record import redact_record
 
 _orphans = Diagnostics(TASK)
 
@@ -216,4 +217,6 @@ class TaskEmitter:
             seq=order.seq,
         )
         order.seq += 1
+        if self.branch.redactor is not None:
+            record = redact_record(self.branch.redactor, record)
         return order.send(Addressed(logger, record), self.branch.sinks)

@@ -1,0 +1,117 @@
+"""A log record without its secrets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.records import (
+    GIVEN,
+    OWN_ATTRIBUTES,
+    PREFIX,
+    STANDARD_ATTRIBUTES,
+    copy_record,
+    is_lifecycle,
+    is_log,
+)
+from fastapi_taskflow.redact.redactor import Redactor
+
+_SEARCHED = ("tags", "error", "stacktrace")
+"""The attributes of ours that can have a secret; the others are ids, numbers and names."""
+
+_TEXTS = ("message", "exc_text", "stack_info")
+"""Texts that the standard library keeps on a record."""
+
+_formatter = logging.Formatter()
+
+
+def redact_record(redactor: Redactor, record: logging.LogRecord) -> logging.LogRecord:
+    """A copy of a record without its secrets; the record itself, if it has none."""
+    attributes = record.__dict__
+    is_ours = is_log(record) or is_lifecycle(record)
+    own = OWN_ATTRIBUTES if is_ours else ()
+    extras = {
+        name: value
+        for name, value in attributes.items()
+        if name not in STANDARD_ATTRIBUTES and name not in own and name != GIVEN
+    }
+    redacted = _redacted_extras(redactor, extras)
+    changes = {
+        **_redacted_message(redactor, record),
+        **_redacted_values(redactor, attributes, _TEXTS),
+        **_redacted_values(redactor, attributes, _SEARCHED if is_ours else ()),
+        **_redacted_traceback(redactor, record),
+    }
+    given = getattr(record, GIVEN, None)
+    new_given = None if given is None else redactor.mapping(given)
+    if not changes and redacted is extras and new_given is given:
+        return record
+    copied = copy_record(record)
+    for name in extras.keys() - redacted.keys():
+        del copied.__dict__[name]
+    copied.__dict__.update(redacted)
+    copied.__dict__.update(changes)
+    if given is not None:
+        copied._given = new_given  # noqa: SLF001  # see copy_record
+    return copied
+
+
+def _redacted_extras(redactor: Redactor, extras: dict[str, Any]) -> dict[str, Any]:
+    redacted = redactor.mapping(extras) if extras else extras
+    prefixed = {
+        name: redactor.replacement
+        for name in extras
+        if name.startswith(PREFIX) and redactor.keys.match(name.removeprefix(PREFIX))
+    }
+    return {**redacted, **prefixed} if prefixed else redacted
+
+
+def _redacted_values(
+    redactor: Redactor, attributes: Mapping[str, Any], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The attributes that are other ones now."""
+    values = {name: attributes[name] for name in names if attributes.get(name)}
+    redacted = {name: redactor.value(value) for name, value in values.items()}
+    return {name: value for name, value in redacted.items() if value is not values[name]}
+
+
+def _redacted_message(redactor: Redactor, record: logging.LogRecord) -> dict[str, Any]:
+    """What ``msg`` and ``args`` are now, if anything in them, or in the message, is secret."""
+    msg, args = redactor.value(record.msg), redactor.value(record.args)
+    if not record.args:  # structlog's msg is a mapping, and must stay one
+        return {} if msg is record.msg else {"msg": msg}
+    try:
+        message = record.getMessage()
+    except BaseException as error:  # noqa: BLE001  # the arguments' own code, as they don't fit
+        let_pass(error)
+        return {} if msg is record.msg and args is record.args else {"msg": msg, "args": args}
+    text = redactor.text(message)
+    if text == message and args is record.args:
+        return {}
+    return {"msg": _rendered(redactor, record, args, text), "args": ()}
+
+
+def _rendered(redactor: Redactor, record: logging.LogRecord, args: Any, text: str) -> str:
+    """The message of the redacted arguments; the redacted message, where they don't fit."""
+    if args is record.args:
+        return text
+    try:
+        return redactor.text(str(record.msg) % args)
+    except BaseException as error:  # noqa: BLE001  # a number's replacement is text: "%d" refuses it
+        let_pass(error)
+        return text
+
+
+def _redacted_traceback(redactor: Redactor, record: logging.LogRecord) -> dict[str, Any]:
+    """A traceback with a secret, as text: the exception itself can't be changed."""
+    if not record.exc_info:
+        return {}
+    try:
+        text = _formatter.formatException(record.exc_info)
+    except BaseException as error:  # noqa: BLE001  # the exception's own code
+        let_pass(error)
+        return {"exc_info": None, "exc_text": redactor.replacement}
+    redacted = redactor.text(text)
+    return {} if redacted == text else {"exc_info": None, "exc_text": redacted}

@@ -1,0 +1,165 @@
+"""Values of any kind, copied as far as there is something to take out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol
+
+from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.redact.keys import KeyNames
+
+MAX_DEPTH = 100
+"""Levels of nesting that are searched; what lies deeper is replaced."""
+
+
+class Rules(Protocol):
+    """What says which texts are secret."""
+
+    keys: KeyNames
+    replacement: str
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+
+    def number(self, number: str) -> str:
+        """The digits without secrets."""
+
+
+class RedactedCopy:
+    """One value's copy in the making.
+
+    A container is copied if one of its items came back as another object. An item within
+    itself does, as it is the copy that it shall hold; should nothing be secret in the end,
+    the copy is thrown away.
+
+    Args:
+        rules: What says which texts are secret.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._copies: dict[int, Any] = {}
+        self._originals: list[Any] = []  # kept, so that no other object gets one's id
+        self._found = False
+
+    def root(self, value: Any) -> Any:
+        """The copy, or the value itself where nothing was secret."""
+        copied = self._of(value, MAX_DEPTH)
+        return copied if self._found else value
+
+    def _of(self, value: Any, depth: int) -> Any:
+        if value is None or value is True or value is False:
+            return value
+        try:
+            return self._read(value, depth)
+        except BaseException as error:  # noqa: BLE001  # the value's own code: it can raise anything
+            let_pass(error)
+            return self._replacement()
+
+    def _read(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self._noted(value, value, self._rules.text(value))
+        if kind is int or kind is float:
+            digits = repr(value)
+            return self._noted(value, digits, self._rules.number(digits))
+        if issubclass(kind, (bytes, bytearray, memoryview)):
+            return self._bytes(value)
+        if id(value) in self._copies:
+            return self._copies[id(value)]
+        if issubclass(kind, (Mapping, list, tuple, set, frozenset, deque)):
+            copied = self._container(value, depth - 1) if depth else self._replacement()
+        else:
+            copied = self._other(value, depth)
+        self._originals.append(value)
+        self._copies[id(value)] = copied
+        return copied
+
+    def _replacement(self) -> str:
+        self._found = True
+        return self._rules.replacement
+
+    def _noted(self, value: Any, text: str, redacted: str) -> Any:
+        """The redacted text of a value, if it is another than its text; else the value."""
+        if redacted == text:
+            return value
+        self._found = True
+        return redacted
+
+    def _bytes(self, value: Any) -> Any:
+        text = bytes(value).decode("utf-8", "surrogateescape")
+        redacted = self._noted(None, text, self._rules.text(text))
+        return value if redacted is None else redacted.encode("utf-8", "surrogateescape")
+
+    def _container(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth)
+        if isinstance(value, tuple):
+            return self._tuple(value, depth)
+        if isinstance(value, (list, deque)):
+            return self._list(value, depth)
+        items = list(value)
+        copied = [self._of(item, depth) for item in items]
+        if _same(items, copied):
+            return value
+        return frozenset(copied) if isinstance(value, frozenset) else set(copied)
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
+        copied: dict[Any, Any] = {}
+        self._copies[id(value)] = copied
+        changed = False
+        for key, item in list(value.items()):
+            new_key, new_item = self._of(key, depth), self._under(key, item, depth)
+            copied[new_key] = new_item
+            changed = changed or new_key is not key or new_item is not item
+        return copied if changed else value
+
+    def _under(self, key: object, item: Any, depth: int) -> Any:
+        """An item under a key."""
+        if not self._rules.keys.match(key):
+            return self._of(item, depth)
+        if isinstance(item, str) and item == self._rules.replacement:
+            return item
+        return self._replacement()
+
+    def _list(self, value: Any, depth: int) -> Any:
+        items = list(value)
+        copied: list[Any] = []
+        self._copies[id(value)] = copied
+        copied.extend(self._of(item, depth) for item in items)
+        return value if _same(items, copied) else copied
+
+    def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
+        """A tuple; the fields of a named one have keys, and so has a header's pair."""
+        names: tuple[Any, ...] | None = getattr(value, "_fields", None)
+        kind = tuple if names is None else type(value)
+        if names is None:
+            names = (None, value[0]) if len(value) == 2 else (None,) * len(value)
+        pairs = zip(names, value, strict=True)
+        copied = [self._under(name, item, depth) for name, item in pairs]
+        return value if _same(value, copied) else tuple.__new__(kind, copied)
+
+    def _other(self, value: Any, depth: int) -> Any:
+        """An object of any other class: its text, if there is something to take out of it."""
+        texts = [str(value), repr(value)]
+        if isinstance(value, str):
+            texts.append(str.__str__(value))  # an enumeration's value, not its name
+        redact = self._rules.number if isinstance(value, (int, float)) else self._rules.text
+        if all(redact(text) == text for text in texts) and not self._has_fields(value, depth):
+            return value
+        self._found = True
+        return redact(texts[0])
+
+    def _has_fields(self, value: Any, depth: int) -> bool:
+        """Whether a field of a dataclass is secret: encoders write those that repr() hides."""
+        if not is_dataclass(value) or isinstance(value, type) or not depth:
+            return False
+        self._copies[id(value)] = value  # it may be within itself
+        items = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        return any(self._under(name, item, depth - 1) is not item for name, item in items)
+
+
+def _same(value: Any, copied: list[Any]) -> bool:
+    return all(item is new for item, new in zip(value, copied, strict=True))

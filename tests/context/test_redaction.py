@@ -1,0 +1,113 @@
+"""A manager that takes secrets out of all that it stores and sends."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastapi_taskflow import (
+    ConfigurationError,
+    FileLogger,
+    InMemoryLogger,
+    RedactFilter,
+    TaskManager,
+    get_task_context,
+    task_log,
+)
+
+SECRET = "hunter2-and-more"
+
+
+class Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{self.format(record)} {vars(record)}")
+
+
+def leak() -> None:
+    payload = {"password": SECRET, "user": {"name": "ada", "note": f"has {SECRET}"}}
+    payload["self"] = payload
+    task_log(f"password={SECRET}", payload=payload)
+    assert payload["password"] == SECRET
+    logging.getLogger("shop").warning("token: %s", SECRET)
+    print("printed", SECRET)
+    raise ValueError(f"can't log in with {SECRET}")
+
+
+@pytest.fixture
+def library_at_debug() -> Lines:
+    lines = Lines()
+    logger = logging.getLogger("fastapi_taskflow")
+    logger.setLevel("DEBUG")
+    logger.addHandler(lines)
+    return lines
+
+
+def test_no_secret_reaches_the_store_an_observer_or_the_pipeline(
+    tmp_path: Path, library_at_debug: Lines
+) -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(
+        snapshot_db=tmp_path / "tasks.db",
+        loggers=[memory, FileLogger(tmp_path / "a.json", formatter="json", log_lifecycle=True)],
+        log_file=tmp_path / "a.log",
+        log_lifecycle=True,
+        capture_loggers=["shop"],
+        log_prints=True,
+        redact=RedactFilter(keys=["password", "token"], secrets=[SECRET]),
+    )
+    manager.task(retries=1)(leak)
+
+    record = manager.run(leak, tags={"token": "abcdef", "kind": SECRET})
+
+    assert record.error == "can't log in with [redacted]"
+    assert record.tags == {"token": "[redacted]", "kind": "[redacted]"}
+    told = [*memory.log_events, *memory.lifecycle_events, record, *record.logs, record.stacktrace]
+    files = [path.read_text(errors="replace") for path in tmp_path.iterdir()]
+    for text in (*map(repr, told), *files, *library_at_debug.lines):
+        assert SECRET not in text
+        assert "abcdef" not in text
+    assert memory.log_events[0].message == "password=[redacted]"
+    assert memory.log_events[0].extra["payload"]["user"]["name"] == "ada"
+
+
+def test_the_body_itself_sees_everything() -> None:
+    manager = TaskManager(redact=["token"])
+    seen: list[Any] = []
+
+    def body(token: str) -> str:
+        seen.append((token, get_task_context()))
+        return token
+
+    record = manager.run(body, SECRET, tags={"token": SECRET})
+
+    ((argument, context),) = seen
+    assert (argument, context.tags) == (SECRET, {"token": SECRET})
+    assert record.result == SECRET
+
+
+def test_a_secret_registered_later_counts_at_once() -> None:
+    memory, redact = InMemoryLogger(), RedactFilter(keys=[])
+    manager = TaskManager(loggers=[memory], redact=redact)
+
+    def body() -> None:
+        task_log(f"before {SECRET}")
+        redact.register(SECRET)
+        task_log(f"after {SECRET}")
+
+    manager.run(body)
+
+    messages = [event.message for event in memory.log_events]
+    assert messages == [f"before {SECRET}", "after [redacted]"]
+
+
+@pytest.mark.parametrize("choice", ["password", 5, [5], [""]], ids=repr)
+def test_what_says_nothing_of_secrets_is_refused(choice: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^redact="):
+        TaskManager(redact=choice)
