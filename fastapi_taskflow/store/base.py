@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from fastapi_taskflow.checks import whole_number
+from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
@@ -33,6 +35,9 @@ class Query:
         until: Only those enqueued before this time.
         after: Only those that come after this position in the listing.
         limit: The most records to list.
+
+    Raises:
+        ConfigurationError: The limit is no whole number of 0 or more, or a time is not aware.
     """
 
     status: TaskStatus | None = None
@@ -43,6 +48,13 @@ class Query:
     until: datetime | None = None
     after: Position | None = None
     limit: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse what stores can't compare with."""
+        whole_number("limit", self.limit)
+        for name, time in (("since", self.since), ("until", self.until)):
+            if time is not None and time.utcoffset() is None:
+                raise ConfigurationError(name, time, "a time with a time zone")
 
 
 @dataclass(frozen=True, slots=True)

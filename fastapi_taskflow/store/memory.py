@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.base import Query, TaskStore, Totals
+from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 MAX_LOG_ENTRIES = 10_000
@@ -163,14 +164,12 @@ def matches(record: TaskRecord, query: Query) -> bool:
     return (
         (query.status is None or record.status is query.status)
         and (query.func_name is None or record.func_name == query.func_name)
-        and query.tags.items() <= record.tags.items()
+        and has_tags(query.tags, record.tags)
         and (query.since is None or record.created_at >= query.since)
         and (query.until is None or record.created_at < query.until)
         and (query.after is None or position(record) < tuple(query.after))
-        and (query.text is None or _contains(record, query.text.casefold()))
+        and (
+            query.text is None
+            or contains_text(query.text, record.task_id, record.func_name, record.error)
+        )
     )
-
-
-def _contains(record: TaskRecord, text: str) -> bool:
-    fields = (record.task_id, record.func_name, record.error or "")
-    return any(text in field.casefold() for field in fields)

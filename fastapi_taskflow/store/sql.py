@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import weakref
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.sanitise import plain_text
 from fastapi_taskflow.store.base import Query, Totals
+from fastapi_taskflow.store.matching import contains_text, has_tags_json
 from fastapi_taskflow.store.memory import TIMED
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.schema import SCHEMA_VERSION, entries, metadata, tasks, versions
@@ -101,13 +103,15 @@ class Database:
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
+        chosen = select(tasks).where(tasks.c.task_id == plain_text(task_id))
         with self._connected().connect() as connection:
-            row = connection.execute(select(tasks).where(tasks.c.task_id == task_id)).first()
+            row = connection.execute(chosen).first()
         return None if row is None else _record(row)
 
     def entries(self, task_id: str) -> list[LogEntry]:
         """The entries under a task's id, the oldest first."""
-        chosen = select(entries).where(entries.c.task_id == task_id).order_by(entries.c.id)
+        of_task = entries.c.task_id == plain_text(task_id)
+        chosen = select(entries).where(of_task).order_by(entries.c.id)
         with self._connected().connect() as connection:
             return [_entry(row) for row in connection.execute(chosen)]
 
@@ -152,9 +156,14 @@ def _parse(location: str) -> URL:
 
 
 def _set_up_connection(connection: Any, _record: object) -> None:
-    """Let readers and the writer go on beside each other; a commit survives a killed process."""
+    """Let readers and the writer go on beside each other; a commit survives a killed process.
+
+    SQLite's own functions know the case of ASCII letters only, and end at a null character.
+    """
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.create_function("contains_text", 4, contains_text, deterministic=True)
+    connection.create_function("has_tags", 2, has_tags_json, deterministic=True)
 
 
 def _make_tables(engine: Engine) -> int:
@@ -176,24 +185,20 @@ def _filtered(statement: Select[Any], query: Query) -> Select[Any]:
     wanted = {"status": query.status and query.status.value, "func_name": query.func_name}
     for name, value in wanted.items():
         if value is not None:
-            statement = statement.where(column[name] == value)
-    for key, value in query.tags.items():
-        each = func.json_each(column.tags).table_valued("key", "value")
-        has_tag = select(each.c.key).where(each.c.key == key, each.c.value == value)
-        statement = statement.where(has_tag.exists())
+            statement = statement.where(column[name] == plain_text(value))
+    if query.tags:
+        statement = statement.where(func.has_tags(json.dumps(query.tags), column.tags))
     if query.since is not None:
         statement = statement.where(column.created_at >= query.since)
     if query.until is not None:
         statement = statement.where(column.created_at < query.until)
     if query.after is not None:
         at, task_id = query.after
-        same = and_(column.created_at == at, column.task_id < task_id)
+        same = and_(column.created_at == at, column.task_id < plain_text(task_id))
         statement = statement.where(or_(column.created_at < at, same))
     if query.text is not None:
         fields = (column.task_id, column.func_name, column.error)
-        statement = statement.where(
-            or_(*(field.icontains(query.text, autoescape=True) for field in fields))
-        )
+        statement = statement.where(func.contains_text(plain_text(query.text), *fields))
     return statement
 
 

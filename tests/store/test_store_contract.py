@@ -220,18 +220,48 @@ def test_a_file_that_cant_be_a_database_is_refused_at_the_first_task(tmp_path: P
 
 @pytest.mark.parametrize(
     ("text", "is_found"),
-    [("gROßer Ärger", True), ("_", False), ("%", False), ("\\", False)],
-    ids=["found", "underscore", "percent", "backslash"],
+    [
+        ("gROßer äRGER", True),
+        ("GROSSER", True),
+        ("", True),
+        ("ärger\0", True),
+        ("\0END", True),
+        ("\ud800", True),
+        ("\\UD800", True),
+        ("\0nd", False),
+        ("zz\0", False),
+        ("\ud801", False),
+        ("_", False),
+        ("%", False),
+        ("/", False),
+        ("r" * 100_000, False),
+    ],
+    ids=[
+        "any case",
+        "sharp s",
+        "empty",
+        "up to nul",
+        "from nul",
+        "surrogate",
+        "surrogate as it is written",
+        "after nul",
+        "nul",
+        "other surrogate",
+        "underscore",
+        "percent",
+        "slash",
+        "long",
+    ],
 )
-def test_nothing_in_a_text_looked_for_is_a_wildcard(
-    store: TaskStore, text: str, is_found: bool
-) -> None:
-    store.add(_record(1, status=TaskStatus.FAILED, error="Großer Ärger"))
+def test_a_text_is_found_as_it_is_in_any_case(store: TaskStore, text: str, is_found: bool) -> None:
+    store.add(_record(1, status=TaskStatus.FAILED, error="Großer Ärger\0end \ud800"))
 
     assert bool(store.query(Query(text=text))) is is_found
 
 
-@pytest.mark.parametrize("key", ['a"b', "a.b", "$", "[0]", "a'b", "\\", "ä", " "], ids=repr)
+@pytest.mark.parametrize(
+    "key", ['a"b', "a.b", "$", "[0]", "a'b", "\\", "ä", " ", "a\0b", "\0", "\ud800"], ids=repr
+)
 def test_a_tag_is_found_whatever_its_key_and_value_are(store: TaskStore, key: str) -> None:
     store.add(_record(1, tags={key: key, "other": "1"}))
     store.add(_record(2, tags={"other": key}))
@@ -239,6 +269,33 @@ def test_a_tag_is_found_whatever_its_key_and_value_are(store: TaskStore, key: st
     found = [record.task_id for record in store.query(Query(tags={key: key}))]
 
     assert found == ["id-001"]
+
+
+@pytest.mark.parametrize("case", ["ä", "a\0b", "\0", "\ud800", ""], ids=ascii)
+def test_odd_ids_and_names_are_looked_for_like_any_other(store: TaskStore, case: str) -> None:
+    store.add(_record(1, func_name=f"send {case}"))
+    store.add(_record(2, func_name=f"send {case}x"))
+    after = Position(NOON + timedelta(seconds=1.5), case)
+
+    assert store.get(case) is None
+    assert store.entries(case) is None
+    assert [r.task_id for r in store.query(Query(func_name=f"send {case}"))] == ["id-001"]
+    assert [r.task_id for r in store.query(Query(after=after))] == ["id-001"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"limit": -1}, "limit=-1"),
+        ({"limit": 1.5}, "limit=1.5"),
+        ({"since": datetime(2026, 1, 1)}, "since="),  # noqa: DTZ001  # what is refused
+        ({"until": datetime(2026, 1, 1)}, "until="),  # noqa: DTZ001  # what is refused
+    ],
+    ids=["negative", "no whole number", "since", "until"],
+)
+def test_a_query_that_cant_be_answered_is_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Query(**fields)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
