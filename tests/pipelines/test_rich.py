@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from io import StringIO
 
 import pytest
@@ -89,7 +88,7 @@ def test_what_it_writes_to_stdout_is_no_print(
 def test_nor_is_what_it_writes_in_the_task_itself(
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root.addHandler(RichHandler(console=Console(file=sys.stdout, width=120)))
+    root.addHandler(RichHandler(console=Console(width=120)))
     memory = InMemoryLogger()
 
     def talk() -> None:
