@@ -88,8 +88,12 @@ def test_an_uploaded_file_is_digested(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "headers", "status"),
-    [("x" * 300, {}, 400), ("x", {"content-type": "multipart/form-data; boundary=b"}, 415)],
-    ids=["long name", "form"],
+    [
+        ("x" * 300, {}, 400),
+        ("a%00b", {}, 400),
+        ("x", {"content-type": "multipart/form-data; boundary=b"}, 415),
+    ],
+    ids=["long name", "nul", "form"],
 )
 def test_an_upload_that_cant_be_taken_is_refused(
     tmp_path: Path, name: str, headers: dict[str, str], status: int
@@ -100,6 +104,7 @@ def test_an_upload_that_cant_be_taken_is_refused(
 
     assert answer.status_code == status
     assert where["tasks"].endswith("/tasks")
+    assert not (tmp_path / "uploads").exists()
 
 
 def test_a_port_that_is_taken_is_a_usage_error(tmp_path: Path) -> None:

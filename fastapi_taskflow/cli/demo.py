@@ -80,7 +80,7 @@ class Demo:
         ) -> dict[str, list[str]]:
             """Take a file, and enqueue the tasks that digest it."""
             path = uploads / name
-            if path.name != name or name in (".", "..") or len(name.encode()) > MAX_NAME:
+            if not _is_file_name(name):
                 raise HTTPException(400, f"{name!r} is no plain file name")
             if request.headers.get("content-type", "").startswith("multipart/"):
                 raise HTTPException(415, "send the file itself, as `curl -T FILE` does, no form")
@@ -92,6 +92,12 @@ class Demo:
             return {"task_ids": ids}
 
         return app
+
+
+def _is_file_name(name: str) -> bool:
+    if name in (".", "..") or Path(name).name != name or "\0" in name:
+        return False
+    return len(name.encode()) <= MAX_NAME
 
 
 async def _save(request: Request, path: Path) -> None:
