@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi_taskflow.checks import one_of, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
+from fastapi_taskflow.formatters.json import PRESETS
 from fastapi_taskflow.levels import Level, level_name, level_number
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, MODES
 
@@ -16,7 +17,6 @@ LOG_CONFIG_FILE = Path(__file__).with_name("log_config.json")
 """``logging_config()`` as a file, for ``uvicorn --log-config``."""
 
 FORMATS = ("text", "json")
-PRESETS = ("default", "ecs", "otel", "gcp")
 
 _KNOWN_EVERYWHERE = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -97,7 +97,7 @@ def logging_config(
 
 def _formatter(format: str, preset: str) -> dict[str, Any]:
     one_of("format", format, FORMATS)
-    one_of("preset", preset, PRESETS)
+    one_of("preset", preset, tuple(PRESETS))
     chosen = {} if preset == "default" else {"preset": preset}
     if format == "json":
         return {"()": "fastapi_taskflow.formatters.TaskJsonFormatter", **chosen}

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from fastapi_taskflow import ConfigurationError
 from fastapi_taskflow.cli.commands import app
 from fastapi_taskflow.config import FORMATS, LOG_CONFIG_FILE, logging_config
+from fastapi_taskflow.formatters.json import PRESETS, TaskJsonFormatter
 from fastapi_taskflow.handlers import TaskRotatingFileHandler
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -241,6 +242,21 @@ def test_without_uvicorn_its_loggers_stay_as_they_are(run_python: RunPython) -> 
     assert done.stdout.count(access) == 1
     lines = [read_text(line) for line in done.stdout.replace(access, "").splitlines()]
     assert lines == [line for line in ALL if line not in (*UVICORNS, ACCESS)]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_preset_gives_one_object_a_line(run_python: RunPython, preset: str) -> None:
+    options = json.dumps({"format": "json", "preset": preset})
+    record = logging.LogRecord("root", logging.WARNING, "app.py", 1, "root's", (), None)
+
+    done = run_python(PROGRAM, options, "configuration first", "2")
+
+    objects = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr, len(objects)) == (0, "", len(ALL))
+    for line, fields in zip(ALL, objects, strict=True):
+        assert line.message in {ID.sub("ID", str(value)) for value in fields.values()}
+    names = json.loads(TaskJsonFormatter(preset=preset).format(record)).keys()
+    assert names <= objects[0].keys()
 
 
 TWO_ROADS = """

@@ -13,8 +13,9 @@ import typer
 import uvicorn
 
 from fastapi_taskflow.cli.demo import Demo
-from fastapi_taskflow.config import FORMATS, PRESETS, logging_config
+from fastapi_taskflow.config import FORMATS, logging_config
 from fastapi_taskflow.errors import ConfigurationError
+from fastapi_taskflow.formatters.json import PRESETS
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, MODES
 
 app = typer.Typer(
