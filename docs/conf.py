@@ -26,7 +26,7 @@ nitpick_ignore_regex = [
     # Other projects' names can't be looked up without the network; ours must resolve.
     ("py:.*", r"(?!fastapi_taskflow\b).*"),
     # Type variables have no page.
-    ("py:class", r".*\.[A-Z]"),
+    ("py:class", r".*\.([A-Z]|EventT)"),
 ]
 
 
