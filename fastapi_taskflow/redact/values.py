@@ -69,11 +69,11 @@ class RedactedCopy:
             return self._bytes(value)
         if id(value) in self._copies:
             return self._copies[id(value)]
+        self._originals.append(value)
         if issubclass(kind, (Mapping, list, tuple, set, frozenset, deque)):
             copied = self._container(value, depth - 1) if depth else self._replacement()
         else:
             copied = self._other(value, depth)
-        self._originals.append(value)
         self._copies[id(value)] = copied
         return copied
 
@@ -147,13 +147,14 @@ class RedactedCopy:
         if isinstance(value, str):
             texts.append(str.__str__(value))  # an enumeration's value, not its name
         redact = self._rules.number if isinstance(value, (int, float)) else self._rules.text
-        if all(redact(text) == text for text in texts) and not self._has_fields(value, depth):
+        if any(redact(text) != text for text in texts):
+            self._found = True
+        elif not self._has_fields(value, depth):
             return value
-        self._found = True
         return redact(texts[0])
 
     def _has_fields(self, value: Any, depth: int) -> bool:
-        """Whether a field of a dataclass is secret: encoders write those that repr() hides."""
+        """Whether a field of a dataclass has a copy: encoders write those that repr() hides."""
         if not is_dataclass(value) or isinstance(value, type) or not depth:
             return False
         self._copies[id(value)] = value  # it may be within itself
