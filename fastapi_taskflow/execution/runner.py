@@ -116,8 +116,8 @@ class Runner:
             attempt = execution.context.attempt
             _report(execution, failure)
             if not may_retry(options, attempt, failure.exception):
-                span.fail(failure)
                 execution.progress.fail(failure)
+                span.fail(failure)
                 return
             await asyncio.sleep(retry_delay(options, attempt))
             if not execution.progress.retry():

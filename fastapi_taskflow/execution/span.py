@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext
 from fastapi_taskflow.execution.failure import Failure
+from fastapi_taskflow.loggers.birth import report
 
 FASTAPI_SPAN = "fastapi.background_task"
 """What FastAPI, from 0.142 on, calls the span in which it runs each background task."""
+
+_BROKEN = "OpenTelemetry failed on a task's span; the task is not affected"
 
 
 class TaskSpan:
@@ -28,6 +31,12 @@ class TaskSpan:
         """Say that the task has failed, and with what."""
         if self._span is None:
             return
+        try:
+            self._fail(failure)
+        except Exception as error:  # noqa: BLE001  # somebody's exporter is no task's business
+            report(_BROKEN, error)
+
+    def _fail(self, failure: Failure) -> None:
         trace = sys.modules["opentelemetry.trace"]
         error_type = type(failure.exception)
         # The names are those of OpenTelemetry's semantic conventions for exceptions.
@@ -45,8 +54,10 @@ class TaskSpan:
 def current_span_context() -> Any:
     """What identifies the span that is current here, or None."""
     get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
-    context = None if get_current_span is None else get_current_span().get_span_context()
-    return context if context is not None and context.is_valid else None
+    if get_current_span is None:  # not imported, or not yet as a whole
+        return None
+    context = get_current_span().get_span_context()
+    return context if context.is_valid else None
 
 
 @contextmanager
@@ -60,6 +71,17 @@ def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
         context: The task.
         origin: What identifies the span it was enqueued in, or None.
     """
+    with ExitStack() as stack:
+        try:
+            span = stack.enter_context(_span(context, origin))
+        except Exception as error:  # noqa: BLE001  # somebody's processor is no task's business
+            report(_BROKEN, error)
+            span = TaskSpan(None)
+        yield span
+
+
+@contextmanager
+def _span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None or not hasattr(trace, "get_tracer_provider"):  # or it is being imported
         yield TaskSpan(None)

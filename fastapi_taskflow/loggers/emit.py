@@ -125,6 +125,8 @@ class TaskEmitter:
         levelno = original.levelno
         if levelno < self._loggers.task.source_level():
             return
+        if self.branch.redactor is not None:  # before its arguments, by name, are in its message
+            original = redact_record(self.branch.redactor, original)
         place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
         if self._budget is None or self._admits(self._budget, place, levelno):
             extra = snapshot({**given_extra(original), "logger_name": original.name})

@@ -123,8 +123,14 @@ class Observers:
             observer.handler.close()
 
     async def drain(self, timeout: float) -> None:
-        """Wait, for so many seconds at most, until the async observers have had all events."""
-        await _together([handler.drain() for handler in self._served()], timeout)
+        """Wait, for so many seconds at most, until those that queue have had all events."""
+        await _together([self._drain_all()], timeout)
+
+    async def _drain_all(self) -> None:
+        # The queues of adopted loggers first: async observers may be behind them.
+        served = self._served()
+        await _together([each.drain() for each in served if isinstance(each, QueuedHandler)])
+        await _together([each.drain() for each in served if not isinstance(each, QueuedHandler)])
 
     async def close(self, timeout: float) -> None:
         """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""

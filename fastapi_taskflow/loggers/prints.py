@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
+from fastapi_taskflow.context import active_task
 from fastapi_taskflow.loggers.emit import TaskEmitter
 
 MAX_LINE = 1 << 16
@@ -27,7 +28,7 @@ class Prints:
     """
 
     def __init__(self, emitter: TaskEmitter) -> None:
-        self._emitter = emitter
+        self.emitter = emitter
         self._begun: dict[int, str] = {}
 
     def write(self, text: str, caller: FrameType | None) -> None:
@@ -48,7 +49,7 @@ class Prints:
 
     def _enter(self, line: str, caller: FrameType | None) -> None:
         if line.strip():
-            self._emitter.log(line.removesuffix("\r"), "info", {}, caller)
+            self.emitter.log(line.removesuffix("\r"), "info", {}, caller)
 
 
 _prints: ContextVar[Prints | None] = ContextVar("fastapi_taskflow_prints", default=None)
@@ -62,7 +63,8 @@ class _Router:
 
     def write(self, text: str) -> int:
         prints = _prints.get()
-        if prints is None or _is_handling():
+        # A context that was copied to work for others has no task any more, or another one.
+        if prints is None or prints.emitter is not active_task.get() or _is_handling():
             return len(text) if self._stream is None else self._stream.write(text)
         prints.write(text, sys._getframe(1))
         return len(text)

@@ -203,3 +203,20 @@ def test_a_line_without_end_becomes_an_entry_before_it_fills_the_memory(
 def test_what_is_neither_true_nor_false_is_refused(make: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"log_prints='yes'.*True, False"):
         make(log_prints="yes")
+
+
+def test_what_a_handler_prints_in_its_own_thread_is_no_line_of_the_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Printing(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            print("handled", record.getMessage())
+            return True
+
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory, Printing()], log_prints=True)
+
+    manager.run(lambda: print("hello"))
+
+    assert messages(memory) == ["hello"]
+    assert capsys.readouterr().out.count("handled") == 3

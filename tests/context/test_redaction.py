@@ -111,3 +111,12 @@ def test_a_secret_registered_later_counts_at_once() -> None:
 def test_what_says_nothing_of_secrets_is_refused(choice: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^redact="):
         TaskManager(redact=choice)
+
+
+def test_an_argument_under_a_secret_key_is_no_part_of_a_captured_message() -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory], capture_loggers=["shop"], redact=["password"])
+
+    manager.run(lambda: logging.getLogger("shop").error("in as %(password)s", {"password": SECRET}))
+
+    assert [event.message for event in memory.log_events] == ["in as [redacted]"]

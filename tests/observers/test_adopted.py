@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import logging.config
 import logging.handlers
@@ -24,6 +25,7 @@ from fastapi_taskflow import (
     InMemoryLogger,
     LifecycleEvent,
     LogEvent,
+    ObserverHandler,
     TaskManager,
     TaskObserver,
     get_task_context,
@@ -927,3 +929,21 @@ def test_a_bad_path_is_an_error_that_names_it(observing: ModuleType, path: str, 
     assert isinstance(cause, ConfigurationError)
     assert why in str(cause)
     assert path in str(cause) or "TaskObserver" in str(cause)
+
+
+def test_an_async_observer_behind_an_adopted_logger_has_everything_when_the_call_returns() -> None:
+    class Slow(InMemoryLogger):
+        async def on_log(self, event: LogEvent) -> None:
+            await asyncio.sleep(0)
+            await super().on_log(event)
+
+    slow = Slow()
+    audit = logger_of(Listing(), ObserverHandler(slow))
+
+    def body() -> None:
+        for n in range(100):
+            task_log(n)
+
+    TaskManager(loggers=[audit]).run(body)
+
+    assert [event.message for event in slow.log_events] == [str(n) for n in range(100)]

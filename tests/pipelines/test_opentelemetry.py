@@ -11,7 +11,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -154,3 +154,23 @@ def test_in_an_app_each_task_has_one_span_with_a_link_into_its_request(
         assert span.context is not None
         assert link.context.trace_id == span.context.trace_id
         assert link.context.span_id != span.context.span_id
+
+
+@pytest.mark.parametrize("step", ["on_start", "on_end"])
+def test_a_broken_span_processor_is_no_tasks_business(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no exporter")
+
+    processor = SpanProcessor()
+    monkeypatch.setattr(processor, step, broken)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    manager = TaskManager()
+
+    succeeded, failed = manager.run(lambda: 5), manager.run(fail)
+
+    assert (succeeded.status.value, succeeded.result) == ("success", 5)
+    assert (failed.status.value, failed.error) == ("failed", "nothing there")
