@@ -520,6 +520,25 @@ def test_a_captured_record_is_redacted_as_an_entry() -> None:
     assert (entry.message, entry.extra["token"]) == (f"password={GONE}", GONE)
 
 
+class Talkative:
+    """Logs itself when its text is asked for."""
+
+    def __str__(self) -> str:
+        task_log("asked", me=self)
+        return "talkative with hunter2"
+
+
+def test_an_object_that_logs_itself_while_it_is_read_is_read_once_a_record() -> None:
+    memory = InMemoryLogger()
+
+    TaskManager(loggers=[memory], redact=RedactFilter(secrets=["hunter2"])).run(
+        lambda: task_log("outer", me=Talkative())
+    )
+
+    extras = {event.message: event.extra for event in memory.log_events}
+    assert extras == {"outer": {"me": f"talkative with {GONE}"}, "asked": {"me": GONE}}
+
+
 def test_filters_after_it_see_the_redacted_record() -> None:
     keeper = Keeper(RedactFilter(), TaskContextFilter())
 

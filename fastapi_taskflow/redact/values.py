@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,18 @@ from fastapi_taskflow.redact.keys import KeyNames
 
 MAX_DEPTH = 100
 """Levels of nesting that are searched; what lies deeper is replaced."""
+
+
+class _Reading(threading.local):
+    """Whether an object's text is being made in this thread.
+
+    One that logs itself meanwhile would be read again, twice at each level.
+    """
+
+    busy = False
+
+
+_reading = _Reading()
 
 
 class Rules(Protocol):
@@ -143,7 +156,13 @@ class RedactedCopy:
 
     def _other(self, value: Any, depth: int) -> Any:
         """An object of any other class: its text, if there is something to take out of it."""
-        texts = [str(value), repr(value)]
+        if _reading.busy:
+            return self._replacement()
+        _reading.busy = True
+        try:
+            texts = [str(value), repr(value)]
+        finally:
+            _reading.busy = False
         if isinstance(value, str):
             texts.append(str.__str__(value))  # an enumeration's value, not its name
         redact = self._rules.number if isinstance(value, (int, float)) else self._rules.text
