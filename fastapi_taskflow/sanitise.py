@@ -151,7 +151,7 @@ class _Copy:
 
     def _list(self, items: Iterable[Any]) -> list[Any]:
         copied = []
-        for item in islice(items, MAX_SIZE):
+        for item in items:
             if self.room <= 0:
                 copied.append(_CUT)
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
 import json
 import logging
@@ -163,6 +164,38 @@ def test_one_long_text_is_whole() -> None:
     text = "x" * 5_000_000
 
     assert sanitise({"a": text}) == {"a": text}
+
+
+class Number(int):
+    def __int__(self) -> int:
+        raise RuntimeError("no number")
+
+
+class Fraction(float):
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+
+@pytest.mark.parametrize(("value", "plain"), [(Number(3), 3), (Fraction(1.5), 1.5)])
+def test_a_number_of_another_class_is_a_number(value: object, plain: float) -> None:
+    assert sanitise(value) == plain
+    assert type(sanitise(value)) is type(plain)
+
+
+class Long(collections.UserDict[int, int]):
+    def items(self) -> Any:
+        for number in range(10 * MAX_SIZE):
+            self.last = number
+            yield number, number
+
+
+def test_a_mapping_is_read_no_further_than_it_is_written() -> None:
+    mapping = Long()
+
+    copied = sanitise(mapping)
+
+    assert copied["<too large>"] is None
+    assert mapping.last == MAX_SIZE - 1
 
 
 class Broken(dict[str, Any]):

@@ -274,15 +274,14 @@ def test_a_record_of_others_can_not_pass_for_an_event(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_extras_that_would_have_one_name_are_both_there(preset: str) -> None:
-    fields = {"message_": 0, "serialize_error": 1, "extra_serialize_error": 2}
+@pytest.mark.parametrize("fields", [["serialize_error"], ["extra_serialize_error"]])
+def test_extras_that_would_have_one_name_are_both_there(preset: str, fields: list[str]) -> None:
+    names = dict.fromkeys([*fields, "serialize_error", "extra_serialize_error"])
+    extras = {name: f"value of {name}" for name in names}
 
-    line = TaskJsonFormatter(preset=preset).format(entry(**fields))
+    data = format_(entry(**extras), preset)
 
-    data = json.loads(line)
-    values = {**data, **data.get("Attributes", {})}
-    assert values["extra_serialize_error"] == 1
-    assert values["extra_extra_serialize_error"] == 2
+    assert {*extras.values()} <= {*map(str, {**data, **data.get("Attributes", {})}.values())}
 
 
 SCHEMA_NAMES = ["user", "host", "error", "event", "labels", "tags", "log", "url", "trace"]
@@ -509,6 +508,9 @@ def test_formatting_changes_no_value_of_the_record(preset: str) -> None:
     assert tags == {"kind": "é\ud800"}
 
 
+TIMES = ["timestamp", "@timestamp", "Timestamp", "time"]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_message_that_can_not_be_made_costs_no_line(preset: str) -> None:
     record = entry(msg="%d items", args=("three",))
@@ -517,4 +519,5 @@ def test_a_message_that_can_not_be_made_costs_no_line(preset: str) -> None:
 
     assert {"%d items", "TypeError"} <= {str(value) for value in data.values()}
     assert data["serialize_error"] == "TypeError"
+    assert [data.get(key) for key in TIMES] == [ENTRY[preset].get(key) for key in TIMES]
     assert ID in json.dumps(data)
