@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+import uvicorn
 
 from fastapi_taskflow import (
     StdoutLogger,
@@ -415,16 +416,62 @@ def test_a_record_of_others_keeps_its_fields_whatever_their_names(preset: str) -
     assert "event.action" not in data
 
 
-@pytest.mark.parametrize("preset", ["ecs", "otel", "gcp"])
-def test_a_record_outside_a_task_has_no_task(preset: str) -> None:
-    """The filter says "-", which is no number where one is expected."""
-    record = record_of("shop", "hi", **TRACE)
-    TaskContextFilter().filter(record)
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "given", [{}, {"task_id": "of another queue"}, {"tags": ["a"]}], ids=["bare", "id", "tags"]
+)
+def test_a_record_outside_a_task_has_no_field_of_a_task(preset: str, given: dict[str, Any]) -> None:
+    """The filter says "-", and a field that is a number elsewhere must not be a text here."""
+    record, filtered = record_of("shop", "hi", **TRACE, **given), record_of("shop", "hi", **TRACE)
+    vars(filtered).update(given)
 
-    line = TaskJsonFormatter(preset=preset).format(record)
+    TaskContextFilter().filter(filtered)
 
-    assert '"-"' not in line
-    assert TRACE["trace_id"] in line
+    assert filtered.attempt == "-"
+    assert format_(filtered, preset) == format_(record, preset)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_record_inside_a_task_has_the_fields_of_the_task(preset: str) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TaskJsonFormatter(preset=preset))
+    handler.addFilter(TaskContextFilter())
+    logging.getLogger("shop").addHandler(handler)
+
+    record = TaskManager().run(lambda: logging.getLogger("shop").warning("hi"))
+
+    data = json.loads(stream.getvalue())
+    fields = {**data, **data.get("Attributes", {})}
+    own = "" if preset in ("default", "gcp") else "taskflow."
+    assert (fields[f"{own}task_id"], fields[f"{own}attempt"]) == (record.task_id, 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_uvicorns_message_is_not_there_twice(preset: str) -> None:
+    """It comes a second time as ``color_message``, with the codes of a terminal."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TaskJsonFormatter(preset=preset))
+    logging.getLogger("uvicorn").addHandler(handler)
+    logging.getLogger("uvicorn").setLevel("INFO")
+
+    uvicorn.Config("shop:app", port=0, log_config=None).bind_socket().close()
+
+    line = stream.getvalue()
+    assert line.count("Uvicorn running on http://127.0.0.1:") == 1
+    assert "color" not in line
+    assert "u001b" not in line
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("record", [entry(), record_of("uvicorns", "hi")], ids=["entry", "foreign"])
+def test_the_same_extra_of_anybody_else_is_in_the_line(preset: str, record: Any) -> None:
+    record.color_message = "red"
+
+    data = format_(record, preset)
+
+    assert {**data, **data.get("Attributes", {})}["color_message"] == "red"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

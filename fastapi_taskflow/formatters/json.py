@@ -35,6 +35,9 @@ _NO_EXTRAS = {
 }
 """The attributes of a record of each kind that are not the user's."""
 
+_UVICORN = _NO_EXTRAS[None] | {"color_message"}
+"""uvicorn puts its message on a record a second time, with colours for a terminal."""
+
 
 class TaskJsonFormatter(JsonFormatter):
     """One JSON object a line, in ASCII.
@@ -99,7 +102,7 @@ class TaskJsonFormatter(JsonFormatter):
             target = data.pop(inside, {})
             _make_plain(target)
         _make_plain(data)
-        self._add_extras(target, record.__dict__, _NO_EXTRAS[event])
+        self._add_extras(target, record.__dict__, _no_extras(record, event))
         if inside is not None:
             data[inside] = target
         return data
@@ -139,6 +142,12 @@ class TaskJsonFormatter(JsonFormatter):
         fields = self._preset.fields(Facts(bare, None, bare.msg))
         _make_plain(fields)
         return {**fields, SERIALIZE_ERROR: type(error).__name__}
+
+
+def _no_extras(record: logging.LogRecord, event: str | None) -> frozenset[str]:
+    if event is None and record.name.partition(".")[0] == "uvicorn":
+        return _UVICORN
+    return _NO_EXTRAS[event]
 
 
 def _make_plain(fields: Fields) -> None:

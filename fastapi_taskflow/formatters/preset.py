@@ -45,10 +45,7 @@ class Facts(NamedTuple):
     def context(self) -> Mapping[str, Any]:
         """Where to look up the task's attributes, without what only says that no task ran."""
         attributes = self.record.__dict__
-        if attributes.get("task_id") != NO_TASK:
-            return attributes
-        present = [key for key in _CONTEXT if key in attributes]
-        return {key: attributes[key] for key in present if attributes[key] != NO_TASK}
+        return attributes if self.event is not None else _of_a_task(attributes)
 
     @property
     def outcome(self) -> Mapping[str, Any]:
@@ -71,6 +68,14 @@ class Preset:
     fields: Callable[[Facts], Fields]
     inside: str | None = None
     reserved: frozenset[str] = frozenset()
+
+
+def _of_a_task(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What another library's record says of a task: "-" is no number, and no tags."""
+    found = {key: attributes[key] for key in _CONTEXT if key in attributes}
+    return {
+        key: value for key, value in found.items() if type(value) is not str or value != NO_TASK
+    }
 
 
 def own_attributes(event: str | None) -> tuple[str, ...]:
@@ -112,8 +117,7 @@ def no_labels(tags: object) -> object:
 
 
 def _default_fields(facts: Facts) -> Fields:
-    record = facts.record
-    attributes = record.__dict__
+    record, context = facts.record, facts.context
     fields = {
         "timestamp": iso_time(record.created),
         "level": level_name(record.levelno),
@@ -124,8 +128,8 @@ def _default_fields(facts: Facts) -> Fields:
     if facts.event is None:
         del fields["event"]
     for key in own_attributes(facts.event):
-        if key in attributes:
-            fields[key] = attributes[key]
+        if key in context:
+            fields[key] = context[key]
     if facts.stacktrace is not None:
         fields["stacktrace"] = facts.stacktrace
     if facts.stack_info is not None:
