@@ -1,9 +1,11 @@
-"""Beside the OpenTelemetry SDK: ids on records, and a task's span linked to its request."""
+"""Beside the OpenTelemetry SDK: spans, ids on records, and records as its own log records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry import trace
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler, export
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -174,3 +177,69 @@ def test_a_broken_span_processor_is_no_tasks_business(
 
     assert (succeeded.status.value, succeeded.result) == ("success", 5)
     assert (failed.status.value, failed.error) == ("failed", "nothing there")
+
+
+LogRecords = Callable[[], list[Any]]
+
+
+@pytest.fixture
+def log_handler() -> Iterator[tuple[logging.Handler, LogRecords]]:
+    """The SDK's handler, and a way to read the records of tasks that it has exported."""
+    memory: Any = getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter
+    exporter, provider = memory(), LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(export.SimpleLogRecordProcessor(exporter))
+    with warnings.catch_warnings():
+        # Later SDKs want the one of opentelemetry-instrumentation-logging, which old ones lack.
+        warnings.filterwarnings("ignore", ".*LoggingHandler", DeprecationWarning)
+        handler = LoggingHandler(logger_provider=provider)
+
+    def of_tasks() -> list[Any]:
+        records = [each.log_record for each in exporter.get_finished_logs()]
+        return [record for record in records if "seq" in record.attributes]
+
+    yield handler, of_tasks
+
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("place", ["root", "observers"])
+def test_entries_and_statuses_are_log_records_of_their_spans(
+    place: str, spans: Spans, log_handler: tuple[logging.Handler, LogRecords]
+) -> None:
+    """As an observer the handler works in a thread of its own: the span must be there as well."""
+
+    def charge() -> None:
+        with trace.get_tracer("test").start_as_current_span("inner"):
+            task_log("100% charged", level="warning", user="ada")
+        fail()
+
+    handler, log_records = log_handler
+    if place == "root":
+        logging.getLogger().addHandler(handler)
+    logging.getLogger("fastapi_taskflow").setLevel("INFO")
+    manager = TaskManager(loggers=[handler] if place == "observers" else [])
+
+    task = manager.run(charge, tags={"kind": "card"})
+
+    records = log_records()
+    assert [record.body for record in records] == ["-- RUNNING", "100% charged", "-- FAILED"]
+    assert [record.severity_text for record in records] == ["INFO", "WARN", "ERROR"]
+    assert [record.severity_number.name for record in records] == ["INFO", "WARN", "ERROR"]
+    inner, outer = [span.context for span in spans()]
+    assert inner is not None
+    assert outer is not None
+    ids = [(context.trace_id, context.span_id) for context in (outer, inner, outer)]
+    assert [(record.trace_id, record.span_id) for record in records] == ids
+    context = {"task_id": task.task_id, "func_name": "charge", "attempt": 0}
+    for seq, record in enumerate(records):
+        assert record.attributes.items() >= {**context, "seq": seq}.items()
+        # SDKs that take no mapping as an attribute leave it out.
+        assert record.attributes.get("tags") in ({"kind": "card"}, None)
+    assert records[1].attributes["user"] == "ada"
+    failed = records[2].attributes
+    assert (failed["status"], failed["error"]) == ("failed", "nothing there")
+    assert (failed["exception.type"], failed["exception.message"]) == (
+        "LookupError",
+        "nothing there",
+    )
+    assert failed["exception.stacktrace"].endswith("LookupError: nothing there\n")
