@@ -115,7 +115,10 @@ class TaskManager:
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
         drain_timeout: Seconds = DRAIN_TIMEOUT,
     ) -> None:
-        observers = Observers(() if loggers is None else loggers)
+        redactor = _redactor(redact)
+        observers = Observers(
+            () if loggers is None else loggers, str if redactor is None else redactor.text
+        )
         file = file_shorthand(
             log_file,
             max_bytes=log_file_max_bytes,
@@ -139,7 +142,7 @@ class TaskManager:
             [kept, *observers.sinks],
             propagate=propagate,
             log_limit=log_limit,
-            redactor=_redactor(redact),
+            redactor=redactor,
         )
         self._registry = TaskRegistry()
         threads = SHARED_THREADS

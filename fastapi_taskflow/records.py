@@ -148,6 +148,13 @@ def _lifecycle_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -
     )
 
 
+def level_of(event: Event) -> str:
+    """An event's level; a status change has its natural one."""
+    if isinstance(event, LogEvent):
+        return event.level
+    return level_name(LIFECYCLE_LEVELS[event.status])
+
+
 def utc_time(record: logging.LogRecord) -> datetime:
     """When a record was made."""
     return datetime.fromtimestamp(record.created, tz=UTC)

@@ -78,6 +78,7 @@ class ObserverFigures(BaseModel):
     delivered: int
     filtered: int
     dropped: dict[str, int]
+    dropped_by_level: dict[str, int]
     errors: int
     queued: int
     high_water: int
@@ -118,6 +119,7 @@ class Metrics(BaseModel):
                     delivered=figures.delivered,
                     filtered=figures.filtered,
                     dropped=dict(figures.dropped),
+                    dropped_by_level=dict(figures.dropped_by_level),
                     errors=figures.errors,
                     queued=figures.queued,
                     high_water=figures.high_water,

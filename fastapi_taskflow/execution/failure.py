@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.redact.traceback import ExcInfo, redact_traceback, traceback_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,15 @@ class Failure:
     @property
     def stacktrace(self) -> str:
         """The traceback, from the task's own code on."""
-        return self.redact(self._traceback())
+        return self.redacted_traceback or traceback_text(self.exc_info)
 
     @property
-    def has_secrets(self) -> bool:
-        """Whether the traceback is not the error's own any more."""
-        text = self._traceback()
-        return self.redact(text) != text
-
-    def _traceback(self) -> str:
-        kind, error, trace = self.exc_info
-        return "".join(traceback.format_exception(kind, error, trace))
+    def redacted_traceback(self) -> str | None:
+        """The traceback, where it is not the error's own: it had secrets in it."""
+        return redact_traceback(self.redact, self.exc_info)
 
     @property
-    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    def exc_info(self) -> ExcInfo:
         """The error as ``logging`` takes it, its traceback without this library's frames."""
         error = self.exception
         return type(error), error, _own_part(error.__traceback__)

@@ -168,13 +168,14 @@ class Runner:
 
 def _report(execution: Execution, failure: Failure) -> None:
     context, options = execution.context, execution.function.options
+    redacted = failure.redacted_traceback
     _log.warning(
         "Task %s [%s]: attempt %d of %d failed: %s",
         context.func_name,
         context.task_id,
         context.attempt + 1,
         options.retries + 1,
-        failure.stacktrace if failure.has_secrets else failure.error,
-        exc_info=None if failure.has_secrets else failure.exc_info,
+        redacted or failure.error,
+        exc_info=failure.exc_info if redacted is None else None,
         extra={"task_id": context.task_id, "attempt": context.attempt},
     )

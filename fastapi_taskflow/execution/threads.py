@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from fastapi_taskflow.execution.slots import Slots
+from fastapi_taskflow.fork import restart_after_fork
 
 DEFAULT_MAX_THREADS = 40
 """As many as Starlette lets run at once for sync endpoints."""
@@ -43,7 +42,7 @@ class WorkerThreads:
     def __init__(self, max_threads: int = DEFAULT_MAX_THREADS) -> None:
         self._max_threads = max_threads
         self.start_afresh()
-        _living.add(self)
+        restart_after_fork(self)
 
     def start_afresh(self) -> None:
         """Begin without threads and calls, as a forked child must."""
@@ -71,17 +70,6 @@ class WorkerThreads:
         worker = _Worker(self._calls, self._idle)
         threading.Thread(target=worker.run, name="fastapi_taskflow-task", daemon=True).start()
 
-
-_living: weakref.WeakSet[WorkerThreads] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for threads in list(_living):
-        threads.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 SHARED_THREADS = WorkerThreads()
 """The pool of all managers that have none of their own."""

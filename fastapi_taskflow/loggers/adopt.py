@@ -1,17 +1,46 @@
-"""What users bring along: any handler or logger of theirs, made a sink."""
+"""What users bring along: any handler or logger of theirs, made a sink with its own thread."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable, Collection
+from contextvars import Context, copy_context
+from typing import NamedTuple, Protocol
 
+from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.filters import own_record
-from fastapi_taskflow.loggers.queued import Address, QueuedHandler
-from fastapi_taskflow.loggers.tree import reachable, takers
+from fastapi_taskflow.loggers.queue import DeliveryQueue
+from fastapi_taskflow.loggers.queued import QUEUE_SIZE, QueuedHandler
+from fastapi_taskflow.loggers.tree import hand_over, reachable, takers
+from fastapi_taskflow.records import copy_record
 
-Served = Callable[[logging.LogRecord], Collection[logging.Handler]]
+FLUSH_SECONDS = 2.0
+"""How long a user's handlers may take to write everything out at the end."""
+
+Handlers = Collection[logging.Handler]
+
+Served = Callable[[logging.LogRecord], Handlers]
 """The handlers that have a record already, by another way."""
+
+Address = tuple[logging.LogRecord, Handlers]
+"""A record, and the handlers that it is for."""
+
+
+class Target(Protocol):
+    """What stands at the end of the queue."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the figures."""
+
+    def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
+        """Who gets the record, decided where it is sent; None where it is turned away."""
+
+    def flush(self) -> None:
+        """Have everything written out."""
 
 
 class AdoptedHandler:
@@ -27,11 +56,12 @@ class AdoptedHandler:
         self.name = type(handler).__name__
         self._served = served
 
-    def address(self, record: logging.LogRecord) -> Address | None:
+    def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
         """The handler, unless its level, as it is now, or a record it has had, say no."""
-        if record.levelno < self.handler.level or self.handler in self._served(record):
+        handler = self.handler
+        if record.levelno < handler.level or handler in (*heard, *self._served(record)):
             return None
-        return record, (self.handler,)
+        return record, (handler,)
 
     def flush(self) -> None:
         """Flush the handler."""
@@ -41,7 +71,8 @@ class AdoptedHandler:
 class AdoptedLogger:
     """A user's logger: its level, filters, handlers and propagation count.
 
-    Its ``disabled`` doesn't: ``dictConfig`` sets that on loggers which it isn't told of.
+    Its filters run where the record is sent, as the standard library runs a logger's. Its
+    ``disabled`` doesn't count: ``dictConfig`` sets that on loggers which it isn't told of.
 
     Args:
         logger: The logger.
@@ -53,7 +84,7 @@ class AdoptedLogger:
         self.name = type(logger).__name__
         self._served = served
 
-    def address(self, record: logging.LogRecord) -> Address | None:
+    def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
         """The handlers, if the logger's effective level and filters, as they are now, agree."""
         if record.levelno < self.logger.getEffectiveLevel():
             return None
@@ -62,7 +93,7 @@ class AdoptedLogger:
         passed: bool | logging.LogRecord = self.logger.filter(own)
         if not passed:
             return None
-        handlers = tuple(takers(self.logger, record, self._served(record)))
+        handlers = tuple(takers(self.logger, record, (*heard, *self._served(record))))
         return own if passed is True else passed, handlers
 
     def flush(self) -> None:
@@ -71,7 +102,94 @@ class AdoptedLogger:
             handler.flush()
 
 
-def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> QueuedHandler:
+class _Item(NamedTuple):
+    """A record and who gets it, or None for a flush, and the context in which it was sent."""
+
+    address: Address | None
+    context: Context
+
+
+class AdoptingHandler(QueuedHandler[_Item]):
+    """Queues records for a target of the user's.
+
+    The target gets a copy of each record, within the context variables of whoever sent it (an
+    OpenTelemetry span, say), but outside the task: what it logs itself is no line of a task.
+
+    Args:
+        target: What the records are for.
+        queue_size: The most records that may wait before log entries are dropped.
+    """
+
+    def __init__(self, target: Target, *, queue_size: int = QUEUE_SIZE) -> None:
+        self.target = target
+        super().__init__(target.name, queue_size=queue_size)
+
+    def start_afresh(self) -> None:
+        """Begin with an empty queue, and nothing sent."""
+        super().start_afresh()
+        self._sent = threading.local()
+
+    def queue(self, record: logging.LogRecord, heard: Handlers = ()) -> bool:
+        """Queue a copy of the record, if the target wants it."""
+        address = self.target.address(record, heard)
+        if address is None:
+            return False
+        own, handlers = address
+        self._sent.last = record, handlers
+        with self.lock:
+            if self._has_room(own):
+                self._put(_Item((copy_record(own), handlers), copy_context()))
+        return True
+
+    def served(self, record: logging.LogRecord) -> Handlers:
+        """The target's handlers, if the record was for them."""
+        last, handlers = getattr(self._sent, "last", (None, ()))
+        return handlers if last is record else ()
+
+    def record_in(self, item: _Item) -> logging.LogRecord | None:
+        """The record that was queued; a flush has none."""
+        return None if item.address is None else item.address[0]
+
+    async def stop(self) -> None:
+        """Flush the target, unless it hangs, and leave it open."""
+        await super().stop()
+        if self.queued:
+            return  # the target has not come back from a record: a flush would wait behind it
+        with self.lock:
+            self._put(_Item(None, copy_context()))
+        try:
+            await asyncio.wait_for(self.drain(), FLUSH_SECONDS)
+        except TimeoutError as error:
+            self.ledger.fail(error, f"flushing, for {FLUSH_SECONDS:g} s")
+
+    def deliver(self, queue: DeliveryQueue[_Item]) -> None:
+        """Hand each record to its handlers, in the context in which it was sent."""
+        for item in queue.take():
+            try:
+                item.context.run(self._deliver, item.address)
+            except BaseException as error:  # noqa: BLE001  # nothing ends this thread
+                self.ledger.fail(error, "handling a record", accepted=item.address is not None)
+            queue.finish()
+
+    def _deliver(self, address: Address | None) -> None:
+        active_task.set(None)
+        if address is None:
+            self.target.flush()
+            return
+        record, handlers = address
+        errors, taken = [], not handlers
+        for handler in handlers:
+            try:
+                taken |= hand_over(handler, record) is not False
+            except BaseException as error:  # noqa: BLE001  # one handler is not the next one's
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        if not taken:
+            self.ledger.turn_away()
+
+
+def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> AdoptingHandler:
     """A sink's handler that feeds a user's handler, or logger, given itself or by its name.
 
     Args:
@@ -82,9 +200,9 @@ def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> Que
         ConfigurationError: The name can't be a logger's.
     """
     if isinstance(choice, logging.Handler):
-        return QueuedHandler(AdoptedHandler(choice, served))
+        return AdoptingHandler(AdoptedHandler(choice, served))
     logger = _logger_named(choice) if isinstance(choice, str) else choice
-    return QueuedHandler(AdoptedLogger(logger, served))
+    return AdoptingHandler(AdoptedLogger(logger, served))
 
 
 def _logger_named(name: str) -> logging.Logger:

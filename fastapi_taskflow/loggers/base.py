@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 
+from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.events import LifecycleEvent, LogEvent
 from fastapi_taskflow.levels import Level
+from fastapi_taskflow.loggers.batched import BatchedHandler
 from fastapi_taskflow.loggers.birth import record_of
 from fastapi_taskflow.loggers.bridge import ObserverHandler
+from fastapi_taskflow.loggers.observed import ObservedHandler
 
 
 class TaskObserver:
@@ -47,7 +50,27 @@ class HandlerObserver(TaskObserver):
     """An observer that is a thin face over a synchronous handler.
 
     Awaiting ``on_log`` or ``on_lifecycle`` directly does what a record would do.
+
+    Args:
+        handler: The handler.
+        queued: Whether a thread writes, in batches, instead of whoever logs.
+
+    Raises:
+        ConfigurationError: ``queued`` is neither True nor False.
     """
+
+    handler: ObservedHandler
+
+    def __init__(self, handler: ObservedHandler, *, queued: bool = False) -> None:
+        self.handler = handler
+        self._queue: BatchedHandler | None = None
+        if yes_or_no("queued", queued):
+            self._queue = BatchedHandler(handler, type(self).__name__)
+
+    @property
+    def entrance(self) -> BatchedHandler | ObservedHandler:
+        """What records are handed to: the handler itself, or the queue before it."""
+        return self._queue or self.handler
 
     async def on_log(self, event: LogEvent) -> None:
         """Hand the event's record to the handler, if the handler's level lets it through."""
@@ -67,6 +90,8 @@ class HandlerObserver(TaskObserver):
 
     async def close(self) -> None:
         """Write everything out and let go of it; a later event opens it again."""
+        if self._queue is not None:
+            await self._queue.drain()
         self.handler.close()
 
     def open(self) -> None:
@@ -75,7 +100,7 @@ class HandlerObserver(TaskObserver):
     def _handle(self, event: LogEvent | LifecycleEvent) -> None:
         record = record_of(event)
         if record.levelno >= self.handler.level:
-            self.handler.handle(record)
+            self.entrance.handle(record)
 
 
 __all__ = ["HandlerObserver", "LifecycleEvent", "LogEvent", "TaskObserver"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
@@ -22,8 +22,7 @@ from fastapi_taskflow.records import (
     TaskLogRecord,
     attach_extra,
 )
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+from fastapi_taskflow.redact.traceback import ExcInfo
 
 _diagnostics = Diagnostics(f"{LIBRARY}.execution")
 _reported: set[str] = set()

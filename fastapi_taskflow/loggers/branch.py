@@ -69,6 +69,7 @@ class Branch:
         self.log_limit = log_limit
         self.redactor = redactor
         self.pipeline = Ledger("pipeline")
+        self.pipeline.redact = self.redact
         self._loggers: dict[str, FunctionLoggers] = {}
 
     def loggers(self, func_name: str) -> FunctionLoggers:

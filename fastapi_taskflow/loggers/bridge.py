@@ -13,13 +13,14 @@ from typing import Protocol
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import DeliveryQueue
-from fastapi_taskflow.records import event_from
+from fastapi_taskflow.records import event_from, level_of
 
 QUEUE_SIZE = 10_000
 EVENT_TIMEOUT = 30.0
@@ -81,11 +82,16 @@ class ObserverHandler(logging.Handler):
         level: Level | None = getattr(self.observer, "min_level", None)
         if level is not None:
             self.setLevel(level_number(level))
+        self.in_pipeline = False
+        self._server: weakref.ref[object] | None = None
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Begin with nothing queued, and the observer not started: its events are its parent's."""
         self._queue: DeliveryQueue[Event] = DeliveryQueue()
         self._consumer: Consumer | None = None
         self._started = False
-        self.in_pipeline = False
-        self._server: weakref.ref[object] | None = None
 
     def claim(self, server: object) -> bool:
         """Ask to be served. Returns whether it was, of all askers, the first one alive."""
@@ -114,7 +120,7 @@ class ObserverHandler(logging.Handler):
             return
         self.ledger.accepted += self.in_pipeline  # in a manager's list, its sink counts
         if len(self._queue) >= self.queue_size and isinstance(event, LogEvent):
-            self.ledger.drop("overflow")
+            self.ledger.drop("overflow", [event.level])
             return
         self._queue.put(event)
         self.ledger.high_water = max(self.ledger.high_water, len(self._queue))
@@ -144,10 +150,9 @@ class ObserverHandler(logging.Handler):
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()
-        left = sum(1 for _ in self._queue.take())
-        if left:
-            self._queue.finish(left)
-            self.ledger.drop("shutdown", left)
+        left = list(self._queue.take())
+        self._queue.finish(len(left))
+        self.ledger.drop("shutdown", [level_of(event) for event in left])
         if self._started:
             self._started = False
             await run_hook(self.observer.close, self.ledger, "closing")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.birth import report
 from fastapi_taskflow.loggers.branch import Branch
@@ -38,6 +39,11 @@ class Capture:
         self._ears = [_Ear(name, self) for name in self._names]
         self.branch = branch
         self._running = 0
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have a lock that nobody holds."""
         self._guard = threading.Lock()
 
     @contextlib.contextmanager
@@ -64,6 +70,11 @@ class Capture:
         """Whether a task runs."""
         return self._running > 0
 
+    def has_ended(self, ear: _Ear) -> None:
+        """Have an ear that was put back leave again, if the last task has ended meanwhile."""
+        if not self._running:
+            ear.detach()
+
     def nearest(self, name: str) -> str | None:
         """The captured logger to which records of this name come first."""
         while name:
@@ -73,11 +84,11 @@ class Capture:
         return ROOT if ROOT in self._names else None
 
 
-class _Ear(logging.Handler):
+class _Ear(logging.NullHandler):
     """The handler on one captured logger.
 
-    It has no use for a lock, and must hold none while the sinks, with locks of their own, get
-    the entry.
+    A null handler has no lock: none must be held while the sinks, with locks of their own, get
+    the entry. And this library's own records pass it over.
     """
 
     def __init__(self, name: str, capture: Capture) -> None:
@@ -111,6 +122,7 @@ class _Ear(logging.Handler):
         """Listen on the logger again, should a new configuration have removed this."""
         if self._capture.is_listening and self not in self._logger.handlers:
             self._logger.addHandler(self)
+            self._capture.has_ended(self)
 
     def _is_ours(self, emitter: TaskEmitter, record: logging.LogRecord) -> bool:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -12,7 +13,6 @@ from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
-    ExcInfo,
     level_number_of,
     make_record,
     message_of,
@@ -26,8 +26,10 @@ from fastapi_taskflow.loggers.flood import Budget, Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
+from fastapi_taskflow.loggers.tree import takers
 from fastapi_taskflow.records import LIFECYCLE_LEVELS, TASK, given_extra
 from fastapi_taskflow.redact.record import redact_record
+from fastapi_taskflow.redact.traceback import ExcInfo
 
 _orphans = Diagnostics(TASK)
 
@@ -145,6 +147,7 @@ class TaskEmitter:
         original: logging.LogRecord | None = None,
     ) -> None:
         logger = self._loggers.task
+        heard = () if original is None else _hearers_of(original)
         news.hold()
         try:
             with self._order.lock:
@@ -153,7 +156,7 @@ class TaskEmitter:
                     record.__dict__.update(
                         {name: original.__dict__[name] for name in _OF_THE_ORIGINAL}
                     )
-                sent = self._send(None if original is not None else logger, record)
+                sent = self._send(None if original is not None else logger, record, heard)
         finally:
             news.release()
         self._send_on(sent)
@@ -204,11 +207,16 @@ class TaskEmitter:
 
     def _send_on(self, sent: list[Addressed]) -> None:
         """Let records go on to the users' handlers: without the lock, these are not ours."""
-        for logger, record in sent:
+        for logger, record, _ in sent:
             if logger is not None:
                 self.branch.send_on(logger, record)
 
-    def _send(self, logger: BranchLogger | None, record: logging.LogRecord) -> list[Addressed]:
+    def _send(
+        self,
+        logger: BranchLogger | None,
+        record: logging.LogRecord,
+        heard: Collection[logging.Handler] = (),
+    ) -> list[Addressed]:
         """Number the record and hand it to the sinks. The lock is held: order is per task."""
         context, order = self.context, self._order
         record.__dict__.update(
@@ -221,4 +229,9 @@ class TaskEmitter:
         order.seq += 1
         if self.branch.redactor is not None:
             record = redact_record(self.branch.redactor, record)
-        return order.send(Addressed(logger, record), self.branch.sinks)
+        return order.send(Addressed(logger, record, heard), self.branch.sinks)
+
+
+def _hearers_of(original: logging.LogRecord) -> tuple[logging.Handler, ...]:
+    """The handlers that a captured record goes to by itself."""
+    return tuple(takers(logging.getLogger(original.name), original))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from typing import Any
 
@@ -25,8 +28,14 @@ MAX_BYTES = 10 * 1024 * 1024
 BACKUP_COUNT = 5
 MODES = ("rotate", "watched")
 
-RECHECK_SECONDS = 1.0
+RECHECK_SECONDS = 0.1
 """How long a rotating file may be deleted or renamed before it is made anew."""
+
+LOCK_SECONDS = 0.5
+"""How long to wait for another process that is rolling the file."""
+
+ROLL_AGAIN_SECONDS = 5.0
+"""How long a file that could not be rolled takes lines before that is tried again."""
 
 
 def _only_append(mode: str) -> None:
@@ -65,7 +74,9 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         _only_append(mode)
         self._size = 0
         self._rolls = False
-        self._checked_at = 0.0
+        self._shared = False  # whether something else has been seen to write to it, or move it
+        self._looked_at = 0.0
+        self._roll_again = 0.0
         # Set before the file is opened, which the standard library's __init__ may do.
         self.maxBytes, self.backupCount = maxBytes, backupCount
         super().__init__(filename, mode, maxBytes, backupCount, encoding, delay, errors)
@@ -80,54 +91,106 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
                 self.baseFilename,
             )
 
-    def write(self, line: bytes, now: float) -> None:
-        """Append a line, after a look at the file's name once a second, and a roll if due."""
-        if not 0 <= now - self._checked_at < RECHECK_SECONDS:
-            self._checked_at = now
-            if self.stream is not None and not self._is_current(self.stream):
-                self.reopen()
+    def look(self, now: float) -> None:
+        """Look at the file's name a few times a second; each time, once others write to it."""
+        if self._shared or not 0 <= now - self._looked_at < RECHECK_SECONDS:
+            self._looked_at = now
+            if self.follow():
+                self._shared = True
+            elif self._rolls and self.stream is not None:
+                self._size = self.stream.seek(0, os.SEEK_END)
+
+    def put(self, lines: bytes) -> OSError | None:
+        """Append lines, after a roll if one is due.
+
+        Returns:
+            Why the file could not be rolled; the lines are in it all the same.
+        """
         stream = self.stream or self.reopen()
         failure = None
-        if self._overflows(line):
-            try:
-                stream = self._roll(stream, line)
-            except OSError as error:  # it can't be renamed: the line goes where there is room
-                failure, stream = error, self.reopen()
-        self._write(stream, line)
+        if self._overflows(len(lines)) and time.monotonic() >= self._roll_again:
+            failure = self._try_to_roll(len(lines))
+            stream = self.stream or self.reopen()
+        stream.append(lines)
         if self._rolls:
-            self._size = stream.tell()  # the file's end, other processes' lines included
-        if failure is not None:
-            raise failure
+            end = stream.tell()
+            if end != self._size + len(lines):
+                self._shared = True
+            self._size = end
+        return failure
 
-    def _open(self) -> LogFile:  # type: ignore[override]
+    def room(self, line: bytes) -> int:
+        """As many bytes as go into the file, after the roll if one is due, before the next."""
+        if not self._rolls:
+            return super().room(line)
+        used = 0 if self._overflows(len(line)) else self._size
+        return min(super().room(line), self.maxBytes - used)
+
+    def doRollover(self) -> None:
+        """Rename the file and the ones rolled before; of a symbolic link, what it stands for."""
+        name = self.baseFilename
+        self.shut()
+        self.baseFilename = os.path.realpath(name)
+        try:
+            super().doRollover()
+        finally:
+            self.baseFilename = name
+
+    def _open(self) -> LogFile:
         stream = super()._open()
-        status = os.fstat(stream.fileno())
-        self._size = status.st_size
+        self._size = stream.status.st_size
         # bpo-45401: a pipe or a device has no size, and is not for us to rename
-        limited = self.maxBytes > 0 and self.backupCount > 0
-        self._rolls = limited and stat.S_ISREG(status.st_mode)
+        self._rolls = self.maxBytes > 0 and self.backupCount > 0 and stream.is_regular
         return stream
 
-    def _overflows(self, line: bytes) -> bool:
-        return self._rolls and self._size > 0 and self._size + len(line) > self.maxBytes
+    def _overflows(self, count: int) -> bool:
+        return self._rolls and self._size > 0 and self._size + count > self.maxBytes
 
-    def _roll(self, stream: LogFile, line: bytes) -> LogFile:
-        held = os.dup(stream.fileno())  # doRollover closes the stream: the lock must outlive it
+    def _try_to_roll(self, count: int) -> OSError | None:
+        """Roll the file, unless another process has; give the reason if that can't be done."""
         try:
-            if fcntl is not None:
-                fcntl.flock(held, fcntl.LOCK_EX)
-            self._size = os.fstat(held).st_size
-            if self._is_current(stream) and self._overflows(line):
-                self.doRollover()
-            return self.reopen()
-        finally:
-            os.close(held)
+            # Opened for this alone: processes forked from this one share its other files'
+            # locks, and would neither exclude each other nor let anybody else go on.
+            with LogFile(self.baseFilename) as held, _locked(held):
+                self._size = held.seek(0, os.SEEK_END)
+                status = os.stat(self.baseFilename)
+                if os.path.samestat(status, held.status) and self._overflows(count):
+                    self.doRollover()
+            self.reopen()
+        except OSError as error:
+            self._roll_again = time.monotonic() + ROLL_AGAIN_SECONDS
+            return error
+        return None
 
-    def _is_current(self, stream: LogFile) -> bool:
-        try:
-            return os.path.samestat(os.stat(self.baseFilename), os.fstat(stream.fileno()))
-        except FileNotFoundError:
-            return False
+
+@contextmanager
+def _locked(file: LogFile) -> Iterator[None]:
+    """Keep other processes from rolling the file.
+
+    Raises:
+        TimeoutError: Another process has had the lock for too long; it may have been stopped.
+    """
+    if fcntl is None:
+        yield
+        return
+    deadline = time.monotonic() + LOCK_SECONDS
+    while not _try_to_lock(file):
+        if time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "it is locked by another process", file.name)
+        time.sleep(0.001)
+    try:
+        yield
+    finally:
+        # Said, not left to closing it: a process forked meanwhile has it open, too.
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _try_to_lock(file: LogFile) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):
@@ -155,16 +218,9 @@ class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):
         super().__init__(filename, mode, encoding, delay, errors)
         self.setFormatter(TaskFormatter())
 
-    def write(self, line: bytes, now: float) -> None:
-        """Append a line to the file that has the name now."""
-        self.reopenIfNeeded()
-        super().write(line, now)
-
-    def reopen(self) -> LogFile:
-        """Open the file that has the name now, and remember which one it is."""
-        stream = super().reopen()
-        self._statstream()
-        return stream
+    def look(self, now: float) -> None:
+        """Look at the file's name each time."""
+        self.follow()
 
 
 class FileLogger(HandlerObserver):
@@ -182,6 +238,9 @@ class FileLogger(HandlerObserver):
         log_lifecycle: Whether status changes get a line too.
         min_level: The lowest level to write.
         formatter: "text", "json", or any ``logging.Formatter``.
+        queued: Whether a thread writes, in batches, so that a slow disk holds up no task. Up to
+            10,000 lines may wait; those that do are lost if the process is killed, and none
+            if it shuts down.
 
     Raises:
         ConfigurationError: A mode, level or formatter that there is not, or a negative size.
@@ -199,17 +258,20 @@ class FileLogger(HandlerObserver):
         log_lifecycle: bool = False,
         min_level: Level = "info",
         formatter: FormatterChoice = "text",
+        queued: bool = False,
     ) -> None:
         _check_path(path)
         one_of("mode", mode, MODES)
         whole_number("max_bytes", max_bytes)
         whole_number("backup_count", backup_count)
+        handler: TaskRotatingFileHandler | TaskWatchedFileHandler
         if mode == "watched":
-            self.handler = TaskWatchedFileHandler(path, delay=True)
+            handler = TaskWatchedFileHandler(path, delay=True)
         else:
-            self.handler = TaskRotatingFileHandler(
+            handler = TaskRotatingFileHandler(
                 path, maxBytes=max_bytes, backupCount=backup_count, delay=True
             )
+        super().__init__(handler, queued=queued)
         observe_lines(
             self.handler, formatter=formatter, min_level=min_level, log_lifecycle=log_lifecycle
         )

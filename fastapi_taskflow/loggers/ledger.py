@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.tree import TreeLogger
 from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.redact.traceback import redact_traceback
 
 REPORT_INTERVAL = 60.0
 """Seconds between two reports about one observer."""
@@ -27,6 +27,7 @@ class ObserverStats:
         delivered: Records or events that it took without an error.
         filtered: Records that its level or filters turned away.
         dropped: Events lost before they reached it, counted by reason.
+        dropped_by_level: The same events counted by level, a status change by its natural one.
         errors: Events on which it raised an error or ran out of time.
         queued: Events that wait for it now, or that it is handling.
         high_water: The most events that ever waited at once.
@@ -35,7 +36,8 @@ class ObserverStats:
 
     delivered: int = 0
     filtered: int = 0
-    dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped_by_level: Mapping[str, int] = field(default_factory=dict)
     errors: int = 0
     queued: int = 0
     high_water: int = 0
@@ -78,6 +80,9 @@ news = News()
 class Ledger:
     """The mutable figures behind one observer's ``ObserverStats``.
 
+    Attributes:
+        redact: Takes secrets out of what the observer's errors say.
+
     The counters are plain integers: on CPython an ``+=`` on an attribute is not interrupted
     by another thread, since the interpreter switches threads only at calls and loops.
     """
@@ -87,12 +92,14 @@ class Ledger:
         "_unreported",
         "accepted",
         "dropped",
+        "dropped_by_level",
         "errors",
         "filtered",
         "high_water",
         "last_error",
         "lost",
         "name",
+        "redact",
     )
 
     def __init__(self, name: str) -> None:
@@ -101,9 +108,11 @@ class Ledger:
         self.lost = 0
         self.filtered = 0
         self.dropped: Counter[str] = Counter()
+        self.dropped_by_level: Counter[str] = Counter()
         self.errors = 0
         self.high_water = 0
         self.last_error: str | None = None
+        self.redact: Callable[[str], str] = str
         self._unreported = 0
         self._next_report = 0.0
 
@@ -117,13 +126,17 @@ class Ledger:
         """
         self.errors += 1
         self.lost += accepted
-        self.last_error = _describe(error)
+        self.last_error = self.redact(_describe(error))
         self._report(f"failed while {doing}: {self.last_error}", error)
 
-    def drop(self, reason: str, count: int = 1) -> None:
-        """Count accepted events that never reached the observer."""
-        self.dropped[reason] += count
-        self.lost += count
+    def drop(self, reason: str, levels: Iterable[str]) -> None:
+        """Count accepted events, by their levels, that never reached the observer."""
+        lost = Counter(levels)
+        if not lost:
+            return
+        self.dropped[reason] += lost.total()
+        self.dropped_by_level.update(lost)
+        self.lost += lost.total()
         self._report(f"lost events: {reason}", None)
 
     def turn_away(self) -> None:
@@ -136,7 +149,8 @@ class Ledger:
         return ObserverStats(
             delivered=max(0, self.accepted - self.lost - queued),  # emit counts it as queued first
             filtered=self.filtered,
-            dropped=MappingProxyType(dict(self.dropped)),
+            dropped=dict(self.dropped),
+            dropped_by_level=dict(self.dropped_by_level),
             errors=self.errors,
             queued=queued,
             high_water=self.high_water,
@@ -155,12 +169,14 @@ class Ledger:
     def _say(self, what: str, count: int, error: BaseException | None) -> None:
         news.busy = True  # a handler of the user's that fails on the report ends it here
         try:
+            redacted = None if error is None else _redacted(self.redact, error)
             diagnostics.error(
-                "Observer %s %s (%d since the last report; tasks are not affected)",
+                "Observer %s %s (%d since the last report; tasks are not affected)%s",
                 self.name,
                 what,
                 count,
-                exc_info=error,
+                "" if redacted is None else f"\n{redacted}",
+                exc_info=error if redacted is None else None,
             )
         finally:
             news.busy = False
@@ -173,6 +189,10 @@ def _describe(error: BaseException) -> str:
     except BaseException as another:  # noqa: BLE001  # the error's own code
         let_pass(another)
         return name
+
+
+def _redacted(redact: Callable[[str], str], error: BaseException) -> str | None:
+    return redact_traceback(redact, (type(error), error, error.__traceback__))
 
 
 class Diagnostics(TreeLogger):

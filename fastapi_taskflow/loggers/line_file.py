@@ -1,49 +1,175 @@
-"""A file that takes lines, each by one write that is done when it returns."""
+"""Whole lines at the end of a file: written when the call returns, one by one or as a batch."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from collections import deque
+from collections.abc import Callable, Sequence
 from io import FileIO
+from stat import S_ISREG
 
 from fastapi_taskflow.errors import LogFileError
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.observed import ObservedHandler
+
+CHUNK_BYTES = 256 * 1024
+"""The most bytes of a batch that go out by one write."""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a path; a pipe that nobody reads is an error, where it would wait for a reader."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 class LogFile(FileIO):
-    """An unbuffered file that a manager, dropped without a shutdown, takes with it quietly."""
+    """An unbuffered file that is only appended to.
+
+    It closes quietly with a manager that was dropped without a shutdown.
+
+    Attributes:
+        status: What the system said of it when it was opened.
+        is_regular: Whether it is a plain file, and no pipe or device.
+    """
+
+    _torn = False
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "a", opener=_open_at_once if hasattr(os, "O_NONBLOCK") else None)
+        self.status = os.fstat(self.fileno())
+        self.is_regular = S_ISREG(self.status.st_mode)
+
+    def append(self, lines: bytes) -> None:
+        """Write lines at the end, by one write, or leave nothing of them.
+
+        Raises:
+            OSError: They can't be written.
+        """
+        if self._torn:  # what a pipe took of a line can't be taken back: it ends here
+            lines = b"\n" + lines
+            self._torn = False
+        written = self.write(lines)
+        if written != len(lines):
+            self._write_rest(lines, written or 0)
+
+    def _write_rest(self, lines: bytes, written: int) -> None:
+        rest = memoryview(lines)[written:]
+        try:
+            while rest:
+                more = self.write(rest)
+                if not more:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), self.name)
+                rest = rest[more:]
+        except OSError:
+            self._take_back(len(lines) - len(rest))
+            raise
+
+    def _take_back(self, count: int) -> None:
+        """Cut off the part of a line that a full disk took, so that it tears no other."""
+        try:
+            end = self.tell()
+            if end == os.fstat(self.fileno()).st_size:  # nobody else has written since
+                self.truncate(end - count)
+                return
+        except OSError:  # a pipe or a device, or a file that may only be appended to
+            self._torn = count > 0
+        else:
+            self._torn = True
 
     def __del__(self) -> None:
         self.close()
 
 
 class LineFileHandler(ObservedHandler, logging.FileHandler):
-    """Appends one line a record, each by one unbuffered write.
+    """Appends one line a record; once ``emit`` returns, the kernel has it.
 
-    Once ``emit`` returns, the kernel has the line; lines of several processes don't mix.
+    A line is appended by one unbuffered write, so lines of several processes don't mix.
+    Subclasses say when the file is looked at, and what comes before a write.
     """
 
     stream: LogFile | None  # type: ignore[assignment]  # raw: encoding happens before the write
-    _torn = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line."""
         try:
-            line = (self.format(record) + self.terminator).encode(
-                self.encoding or "utf-8", self.errors or "backslashreplace"
-            )
-            self.write(line, record.created)
+            line = self._line(record)
+            self.look(record.created)
+            failure = self.put(line)
+            if failure is not None:
+                raise failure
         except Exception:  # noqa: BLE001  # as every handler of the standard library
             self.handleError(record)
 
-    def write(self, line: bytes, now: float) -> None:
-        """Append a line.
+    def emit_batch(
+        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Write the records' lines, in order, as ``emit`` would, but by few writes.
+
+        The handler's level and filters are not asked. It takes the handler's lock itself, and
+        raises nothing but ``KeyboardInterrupt``.
 
         Args:
-            line: The line with its end.
-            now: The record's time, in seconds since the epoch.
+            records: The records.
+            failed: Called, with the error, once for each record that ``emit`` would have
+                failed on; the others are written.
         """
-        self._write(self.stream or self.reopen(), line)
+        with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
+            waiting = self._lines(records, failed)
+            if waiting:
+                self._look_safely(records[-1].created)
+            while waiting:
+                self._put_safely(self._chunk(waiting), failed)
+
+    def look(self, now: float) -> None:
+        """See to it that the file still has its name.
+
+        Args:
+            now: The time of what will be written, in seconds since the epoch.
+        """
+
+    def put(self, lines: bytes) -> OSError | None:
+        """Append one line, or several that ``room`` allows.
+
+        Returns:
+            What went wrong although the lines are written.
+
+        Raises:
+            OSError: They are not written.
+        """
+        (self.stream or self.reopen()).append(lines)
+        return None
+
+    def room(self, line: bytes) -> int:
+        """How many bytes one write may have if it begins with this line; it may be longer.
+
+        A pipe takes each line by a write of its own: longer ones could mix with others'.
+        """
+        return CHUNK_BYTES if self.stream is not None and self.stream.is_regular else 0
+
+    def follow(self) -> bool:
+        """Open the file that has the name now, if it is another; make it if there is none.
+
+        Returns:
+            Whether it was another.
+
+        Raises:
+            OSError: It can't be made.
+        """
+        if self.stream is None:
+            return False
+        try:
+            if os.path.samestat(os.stat(self.baseFilename), self.stream.status):
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            self.reopen()
+            return True
+        except OSError:  # it can't be seen from here, but the open file takes lines
+            return False
+        self.reopen()
+        return True
 
     def open(self) -> None:
         """Open the file now, and make it and its directory if need be.
@@ -60,23 +186,61 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def reopen(self) -> LogFile:
         """Close the stream if there is one, and open the file that has the name now."""
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        self.shut()
         self.stream = self._open()
         return self.stream
 
-    def _open(self) -> LogFile:  # type: ignore[override]  # see `stream`
-        os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
-        return LogFile(self.baseFilename, "a")
+    def shut(self) -> None:
+        """Close the stream; a process that is forked meanwhile doesn't have a closed one."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
 
-    def _write(self, stream: LogFile, line: bytes) -> None:
-        if self._torn:  # a full disk cut the last line short: it must not swallow this one
-            line = self.terminator.encode() + line
-        rest = memoryview(line)
-        while rest:
-            written = stream.write(rest)
-            self._torn = written != len(rest)
-            if not written:
-                raise BlockingIOError(f"{self.baseFilename} takes no more bytes now")
-            rest = rest[written:]
+    def _open(self) -> LogFile:  # type: ignore[override]  # see `stream`
+        os.makedirs(os.path.dirname(os.path.realpath(self.baseFilename)), exist_ok=True)
+        return LogFile(self.baseFilename)
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + self.terminator).encode(
+            self.encoding or "utf-8", self.errors or "backslashreplace"
+        )
+
+    def _lines(
+        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+    ) -> deque[bytes]:
+        lines: deque[bytes] = deque()
+        for record in records:
+            try:
+                lines.append(self._line(record))
+            except BaseException as error:  # noqa: BLE001  # see let_pass
+                let_pass(error)
+                failed(error)
+        return lines
+
+    def _chunk(self, waiting: deque[bytes]) -> list[bytes]:
+        """Take as many lines as one write may have."""
+        room = self.room(waiting[0]) - len(waiting[0])
+        chunk = [waiting.popleft()]
+        while waiting and len(waiting[0]) <= room:
+            room -= len(waiting[0])
+            chunk.append(waiting.popleft())
+        return chunk
+
+    def _look_safely(self, now: float) -> None:
+        try:
+            self.look(now)
+        except BaseException as error:  # noqa: BLE001  # writing will meet it again, and report it
+            let_pass(error)
+
+    def _put_safely(self, lines: list[bytes], failed: Callable[[BaseException], None]) -> None:
+        try:
+            failure: BaseException | None = self.put(b"".join(lines))
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
+            if len(lines) > 1:  # nothing of them is in the file: each has its own chance
+                for line in lines:
+                    self._put_safely([line], failed)
+                return
+            failure = error
+        if failure is not None:
+            failed(failure)

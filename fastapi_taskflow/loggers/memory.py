@@ -62,7 +62,7 @@ class InMemoryLogger(HandlerObserver):
     def __init__(self, *, min_level: Level = "debug", capacity: int | None = None) -> None:
         if capacity is not None:
             whole_number("capacity", capacity, minimum=1)
-        self.handler = TaskMemoryHandler(capacity)
+        super().__init__(TaskMemoryHandler(capacity))
         self.handler.observed = True
         self.handler.addFilter(LogLevelFilter(level_number(min_level)))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import chain
 from typing import Any, get_args
 
 from fastapi_taskflow.errors import ConfigurationTypeError
-from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptedLogger, adopt
+from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptedLogger, AdoptingHandler, adopt
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
 from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
@@ -31,16 +31,18 @@ class Observers:
 
     Args:
         choices: What ``loggers=`` was given. One that is there twice counts once.
+        redact: Takes secrets out of what the observers' errors say.
 
     Raises:
         ConfigurationError: One of them is no observer, or asks for a level that there is not.
     """
 
-    def __init__(self, choices: Iterable[object]) -> None:
+    def __init__(self, choices: Iterable[object], redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self.sinks: list[Sink] = []
         self._choices: list[ObserverChoice] = []
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
-        self._deferred: list[ObserverHandler | QueuedHandler] = []
+        self._deferred: list[ObserverHandler | QueuedHandler[Any]] = []
         self._found: list[ObserverHandler] = []
         self._loggers: list[logging.Logger] = []
         for choice in _listed(choices):
@@ -60,7 +62,8 @@ class Observers:
             self._deferred.append(handler)
         else:
             self.sinks.append(Sink(handler, Ledger(self._free_name(type(choice).__name__))))
-        if isinstance(handler, QueuedHandler) and isinstance(handler.target, AdoptedLogger):
+        self.sinks[-1].ledger.redact = self._redact
+        if isinstance(handler, AdoptingHandler) and isinstance(handler.target, AdoptedLogger):
             self._loggers.append(handler.target.logger)
         if isinstance(handler, ObserverHandler):
             handler.claim(self)
@@ -83,6 +86,7 @@ class Observers:
             handler.in_pipeline = True
             if handler not in self._found:
                 handler.ledger.name = self._free_name(handler.ledger.name)
+                handler.ledger.redact = self._redact
                 self._found.append(handler)
         return bool(found)
 
@@ -140,7 +144,8 @@ class Observers:
             if found.is_claimed_by(self):
                 found.unclaim()
         for observer, ledger in reversed(self._synchronous):
-            await run_hook(observer.close, ledger, "closing")
+            if not _queued(observer.entrance):  # if not, its thread hangs: leave its file to it
+                await run_hook(observer.close, ledger, "closing")
 
     def stats(self) -> dict[str, ObserverStats]:
         """The observers' figures, by class name, a second one of a class as ``Name-2``."""
@@ -149,7 +154,7 @@ class Observers:
             found.ledger.name: found.ledger.stats(found.queued) for found in self._found
         }
 
-    def _served(self) -> list[ObserverHandler | QueuedHandler]:
+    def _served(self) -> list[ObserverHandler | QueuedHandler[Any]]:
         """The handlers that queue what they get."""
         return [*self._deferred, *(found for found in self._found if found.is_claimed_by(self))]
 
@@ -166,7 +171,7 @@ class Observers:
             or kind.on_lifecycle is not HandlerObserver.on_lifecycle
         ):
             return ObserverHandler(choice)
-        return choice.handler
+        return choice.entrance if isinstance(choice, HandlerObserver) else choice.handler
 
     def _free_name(self, name: str) -> str:
         known = [*(sink.ledger for sink in self.sinks), *(found.ledger for found in self._found)]
@@ -196,7 +201,7 @@ def _listed(choices: Iterable[object]) -> list[ObserverChoice]:
 
 def _adopted(handler: logging.Handler) -> object:
     """The user's handler behind a queue."""
-    target = handler.target if isinstance(handler, QueuedHandler) else None
+    target = handler.target if isinstance(handler, AdoptingHandler) else None
     return target.handler if isinstance(target, AdoptedHandler) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.branch import BranchLogger
@@ -13,10 +13,17 @@ from fastapi_taskflow.loggers.dispatch import Sink
 
 
 class Addressed(NamedTuple):
-    """A record, and the logger whose pipeline it goes down after the sinks, if any."""
+    """A record on its way.
+
+    Attributes:
+        logger: The logger whose pipeline it goes down after the sinks, if any.
+        record: The record.
+        heard: The handlers that have had what it tells of from somebody else.
+    """
 
     logger: BranchLogger | None
     record: logging.LogRecord
+    heard: Collection[logging.Handler] = ()
 
 
 class EventOrder:
@@ -51,16 +58,16 @@ class EventOrder:
         try:
             while self._waiting:
                 addressed, origin = self._waiting.popleft()
-                self._send_one(addressed.record, origin, sinks)
+                self._send_one(addressed, origin, sinks)
                 sent.append(addressed)
         finally:
             self._sending, self._origin = False, ()
         return sent
 
     def _send_one(
-        self, record: logging.LogRecord, origin: tuple[Sink, ...], sinks: Sequence[Sink]
+        self, addressed: Addressed, origin: tuple[Sink, ...], sinks: Sequence[Sink]
     ) -> None:
         for sink in sinks:
             if sink not in origin:
                 self._origin = (*origin, sink)
-                sink.send(record)
+                sink.send(addressed.record, addressed.heard)

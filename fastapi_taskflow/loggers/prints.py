@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import active_task
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.loggers.emit import TaskEmitter
 
 MAX_LINE = 1 << 16
@@ -99,6 +100,11 @@ class _StandardOutput:
 
     def __init__(self) -> None:
         self._users = 0
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have a lock that nobody holds."""
         self._guard = threading.Lock()
 
     def route(self) -> None:

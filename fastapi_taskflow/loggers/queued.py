@@ -1,88 +1,56 @@
-"""A handler of somebody else's behind a thread of its own: a slow one holds nobody up."""
+"""A handler with a thread of its own behind it: whoever logs never waits for what it feeds."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import threading
-import weakref
+from abc import abstractmethod
 from collections.abc import Collection
-from contextvars import Context, copy_context
+from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import Generic, TypeVar
 
-from fastapi_taskflow.context import active_task
+from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.levels import level_name
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import DeliveryQueue
-from fastapi_taskflow.loggers.tree import hand_over
-from fastapi_taskflow.records import copy_record, is_lifecycle
+from fastapi_taskflow.records import is_lifecycle
 
 QUEUE_SIZE = 10_000
 
 IDLE_SECONDS = 10.0
 """How long the thread waits for work before it ends; the next record starts another."""
 
-FLUSH_SECONDS = 2.0
-"""How long the target may take to write everything out at the end."""
+T = TypeVar("T")
 
 
-Address = tuple[logging.LogRecord, Collection[logging.Handler]]
-"""A record, and the handlers that it is for."""
+class QueuedHandler(logging.Handler, Generic[T]):
+    """Queues what it makes of records, in order, for a thread that deals with it.
 
-
-class Target(Protocol):
-    """What stands at the end of the queue."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the figures."""
-
-    def address(self, record: logging.LogRecord) -> Address | None:
-        """Who gets the record, decided where it is sent; None where it is turned away."""
-
-    def flush(self) -> None:
-        """Have everything written out."""
-
-
-class _Item(NamedTuple):
-    """A record and who gets it, or None for a flush, and the context in which it was sent."""
-
-    address: Address | None
-    context: Context
-
-
-class QueuedHandler(logging.Handler):
-    """Queues records for a target, in order, and never waits for it.
-
-    The target is called in a daemon thread, which starts with the first record, ends when
-    there is nothing to do, and is started again in a forked child. It gets a copy of each
-    record, within the context variables of whoever sent it (an OpenTelemetry span, say), but
-    outside the task: what it logs itself is no line of a task. A full queue drops log entries,
+    The thread is a daemon. It starts with the first record, ends when there is nothing to do,
+    and a forked child has one of its own, and an empty queue. A full queue drops log entries,
     never status changes, and counts what it drops.
 
     Args:
-        target: What the records are for.
+        name: What it is called in the figures.
         queue_size: The most records that may wait before log entries are dropped.
     """
 
     lock: threading.RLock
 
-    def __init__(self, target: Target, *, queue_size: int = QUEUE_SIZE) -> None:
+    def __init__(self, name: str, *, queue_size: int = QUEUE_SIZE) -> None:
         super().__init__()
-        self.target = target
         self.queue_size = queue_size
-        self.ledger = Ledger(target.name)
+        self.ledger = Ledger(name)
         self.start_afresh()
-        _living.add(self)
+        restart_after_fork(self)
 
     def start_afresh(self) -> None:
-        """Begin with an empty queue and no thread, as a forked child must."""
-        self._queue: DeliveryQueue[_Item] = DeliveryQueue()
+        """Begin with an empty queue and no thread."""
+        self._queue: DeliveryQueue[T] = DeliveryQueue()
         self._bell: SimpleQueue[None] = SimpleQueue()  # re-entrant, unlike an Event
         self._thread: threading.Thread | None = None
         self._asleep = False
-        self._sent = threading.local()
 
     @property
     def queued(self) -> int:
@@ -90,28 +58,32 @@ class QueuedHandler(logging.Handler):
         return self._queue.unfinished
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Queue a copy of the record, if the target wants it."""
-        address = self.target.address(record)
-        if address is None:
-            return False
-        self._sent.last = record, address[1]
-        with self.lock:
-            self._put(address)
-        return True
+        """Queue a record that has been to nobody else."""
+        return self.queue(record)
 
+    @abstractmethod
+    def queue(self, record: logging.LogRecord, heard: Collection[logging.Handler] = ()) -> bool:
+        """Queue a record, if it is wanted.
+
+        Args:
+            record: The record.
+            heard: The handlers that have had what it tells of already.
+
+        Returns:
+            Whether it was wanted, be there room for it or not.
+        """
+
+    @abstractmethod
     def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handlers that a record is for which this thread has sent last."""
-        last, handlers = getattr(self._sent, "last", (None, ()))
-        return handlers if last is record else ()
+        """The handlers that a record is for which this thread has queued last."""
 
-    def _put(self, address: Address) -> None:
-        record, handlers = address
-        if len(self._queue) >= self.queue_size and not is_lifecycle(record):
-            self.ledger.drop("overflow")
-            return
-        self._queue.put(_Item((copy_record(record), handlers), copy_context()))
-        self.ledger.high_water = max(self.ledger.high_water, len(self._queue))
-        self._wake()
+    @abstractmethod
+    def deliver(self, queue: DeliveryQueue[T]) -> None:
+        """Deal with all that is queued, in the thread. Raises nothing."""
+
+    @abstractmethod
+    def record_in(self, item: T) -> logging.LogRecord | None:
+        """The record in what is queued, for the figures."""
 
     async def start(self) -> None:
         """Do nothing: the thread starts with the first record."""
@@ -120,7 +92,7 @@ class QueuedHandler(logging.Handler):
         """Do nothing: the thread needs no event loop."""
 
     async def drain(self) -> None:
-        """Wait until every record queued before this call was handled."""
+        """Wait until all that was queued before this call was dealt with."""
         goal = self._queue.mark()
         if not self._queue.reached(goal):
             with self.lock:
@@ -128,20 +100,26 @@ class QueuedHandler(logging.Handler):
             await self._queue.wait(goal)
 
     async def stop(self) -> None:
-        """Count as lost what still waits; flush the target, unless it hangs, and leave it open."""
-        left = sum(1 for _ in self._queue.take())
-        if left:
-            self._queue.finish(left)
-            self.ledger.drop("shutdown", left)
-        if self._queue.unfinished:
-            return  # the target has not come back from a record: a flush would wait behind it
-        with self.lock:
-            self._queue.put(_Item(None, copy_context()))
-            self._wake()
-        try:
-            await asyncio.wait_for(self.drain(), FLUSH_SECONDS)
-        except TimeoutError as error:
-            self.ledger.fail(error, f"flushing, for {FLUSH_SECONDS:g} s")
+        """Count as lost what still waits."""
+        left = list(self._queue.take())
+        self._queue.finish(len(left))
+        records = [record for item in left if (record := self.record_in(item)) is not None]
+        self.ledger.drop("shutdown", [level_name(record.levelno) for record in records])
+
+    def _has_room(self, record: logging.LogRecord) -> bool:
+        """Whether a record may be queued; if not, it is counted as dropped."""
+        if len(self._queue) < self.queue_size or is_lifecycle(record):
+            return True
+        self.ledger.drop("overflow", [level_name(record.levelno)])
+        return False
+
+    def _put(self, item: T) -> None:
+        """Queue an item. The lock is held."""
+        self._queue.put(item)
+        waiting = len(self._queue)
+        if waiting > self.ledger.high_water:
+            self.ledger.high_water = waiting
+        self._wake()
 
     def _wake(self) -> None:
         """See to it that the queue is looked at. The lock is held: the thread can't be leaving."""
@@ -159,12 +137,12 @@ class QueuedHandler(logging.Handler):
             self._thread.start()
         except RuntimeError:  # no thread to be had, as when the interpreter exits
             self._thread = None
-            self._deliver_all()
+            Context().run(self.deliver, self._queue)
 
     def _run(self) -> None:
-        self._deliver_all()
+        self.deliver(self._queue)
         while self._wait():
-            self._deliver_all()
+            self.deliver(self._queue)
 
     def _wait(self) -> bool:
         """Wait for work. Returns False where there was none for long, and the thread ends."""
@@ -181,40 +159,3 @@ class QueuedHandler(logging.Handler):
                     return False
             self._bell.get()  # it was rung just now
         return True
-
-    def _deliver_all(self) -> None:
-        for item in self._queue.take():
-            try:
-                item.context.run(self._deliver, item.address)
-            except BaseException as error:  # noqa: BLE001  # nothing ends this thread
-                self.ledger.fail(error, "handling a record", accepted=item.address is not None)
-            self._queue.finish()
-
-    def _deliver(self, address: Address | None) -> None:
-        active_task.set(None)
-        if address is None:
-            self.target.flush()
-            return
-        record, handlers = address
-        errors, taken = [], not handlers
-        for handler in handlers:
-            try:
-                taken |= hand_over(handler, record) is not False
-            except BaseException as error:  # noqa: BLE001  # one handler is not the next one's
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        if not taken:
-            self.ledger.turn_away()
-
-
-_living: weakref.WeakSet[QueuedHandler] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for handler in list(_living):
-        handler.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from fastapi_taskflow.formatters import TaskFormatter
+from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import Level
 from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.observed import FormatterChoice, ObservedHandler, observe_lines
+
+PIPE_BYTES = 4096
+"""Bytes that a pipe takes at once, unmixed with other processes' (``PIPE_BUF`` on Linux)."""
 
 
 class TaskStreamHandler(ObservedHandler, logging.StreamHandler[TextIO]):
@@ -42,6 +49,78 @@ class TaskStreamHandler(ObservedHandler, logging.StreamHandler[TextIO]):
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
         return line.encode(encoding, "backslashreplace").decode(encoding)
 
+    def emit_batch(
+        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Write the records' lines, many by one write.
+
+        Without this handler's lock, nor the stream's, where the stream has a file descriptor: a
+        pipe that nobody reads holds up who calls this, and nobody else.
+        """
+        lines = []
+        for record in records:
+            try:
+                lines.append(self.format(record) + self.terminator)
+            except BaseException as error:  # noqa: BLE001  # see let_pass
+                let_pass(error)
+                failed(error)
+        write = _writer_of(self.stream)
+        for chunk in _chunks(lines):
+            try:
+                write("".join(chunk))
+            except BaseException as error:  # noqa: BLE001  # see let_pass
+                let_pass(error)
+                for _ in chunk:
+                    failed(error)
+
+
+def _chunks(lines: list[str]) -> Iterator[list[str]]:
+    """Lines by as many as a pipe takes without mixing them with another process's."""
+    chunk: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line) if line.isascii() else 4 * len(line)
+        if chunk and size + length > PIPE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def _writer_of(stream: TextIO) -> Callable[[str], None]:
+    """How to write to a stream, and have it written when that returns."""
+    descriptor = _descriptor_of(stream)
+    if descriptor is not None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        return lambda text: _write_all(descriptor, text.encode(encoding, "backslashreplace"))
+
+    def write_and_flush(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return write_and_flush
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # somebody has made it non-blocking
+            select.select((), (descriptor,), ())
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    """The stream's file descriptor, where it is safe to write there: Windows translates lines."""
+    if os.name == "nt":
+        return None
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):  # it is none of the system's, or is closed
+        return None
+
 
 class StdoutLogger(HandlerObserver):
     """Writes events to standard output, a line each, the line being on its way at once.
@@ -50,6 +129,9 @@ class StdoutLogger(HandlerObserver):
         log_lifecycle: Whether status changes get a line too.
         min_level: The lowest level to write.
         formatter: "text", "json", or any ``logging.Formatter``.
+        queued: Whether a thread writes, in batches, so that a pipe that nobody reads holds up
+            no task. The lines are then not in order with what the process prints, and those
+            that wait are lost if it is killed.
 
     Raises:
         ConfigurationError: A level or formatter that there is not.
@@ -63,8 +145,9 @@ class StdoutLogger(HandlerObserver):
         log_lifecycle: bool = False,
         min_level: Level = "info",
         formatter: FormatterChoice = "text",
+        queued: bool = False,
     ) -> None:
-        self.handler = TaskStreamHandler()
+        super().__init__(TaskStreamHandler(), queued=queued)
         observe_lines(
             self.handler, formatter=formatter, min_level=min_level, log_lifecycle=log_lifecycle
         )

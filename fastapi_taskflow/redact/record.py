@@ -17,14 +17,13 @@ from fastapi_taskflow.records import (
     is_log,
 )
 from fastapi_taskflow.redact.redactor import Redactor
+from fastapi_taskflow.redact.traceback import redact_traceback
 
 _SEARCHED = ("tags", "error", "stacktrace")
 """The attributes of ours that can have a secret; the others are ids, numbers and names."""
 
 _TEXTS = ("message", "exc_text", "stack_info")
 """Texts that the standard library keeps on a record."""
-
-_formatter = logging.Formatter()
 
 
 def redact_record(redactor: Redactor, record: logging.LogRecord) -> logging.LogRecord:
@@ -109,9 +108,11 @@ def _redacted_traceback(redactor: Redactor, record: logging.LogRecord) -> dict[s
     if not record.exc_info:
         return {}
     try:
-        text = _formatter.formatException(record.exc_info)
-    except BaseException as error:  # noqa: BLE001  # the exception's own code
-        let_pass(error)
-        return {"exc_info": None, "exc_text": redactor.replacement}
-    redacted = redactor.text(text)
-    return {} if redacted == text else {"exc_info": None, "exc_text": redacted}
+        kind, error, trace = record.exc_info
+        if kind is None or error is None:
+            return {}
+        redacted = redact_traceback(redactor.text, (kind, error, trace))
+    except BaseException as another:  # noqa: BLE001  # the exception's own code, or no exc_info
+        let_pass(another)
+        redacted = redactor.replacement
+    return {} if redacted is None else {"exc_info": None, "exc_text": redacted.rstrip("\n")}

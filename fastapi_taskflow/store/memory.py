@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -54,6 +55,11 @@ class MemoryStore(TaskStore):
         self._tasks: dict[str, _Live] = {}
         self._finished: deque[str] = deque()
         self._keys: dict[str, str] = {}
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have a lock that nobody holds."""
         self._lock = threading.Lock()
 
     def add(self, record: TaskRecord) -> TaskRecord:

@@ -199,3 +199,29 @@ def test_a_record_whose_arguments_do_not_fit_is_kept() -> None:
 def test_names_that_cannot_be_captured_are_refused(names: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"capture_loggers=.*expected a list of logger"):
         TaskManager(capture_loggers=names)
+
+
+@pytest.mark.parametrize("names", [["shop"], ["root"]], ids=" ".join)
+def test_a_handler_that_has_a_record_by_itself_does_not_get_its_entry_too(
+    names: list[str],
+) -> None:
+    records: list[logging.LogRecord] = []
+    keeper = Keeper(records)
+    logging.getLogger().addHandler(keeper)
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[keeper, memory], capture_loggers=names)
+
+    manager.run(lambda: logging.getLogger("shop").warning("sold"))
+
+    assert [record.name for record in records if record.getMessage() == "sold"] == ["shop"]
+    assert entries(memory) == [("warning", "sold")]
+
+
+def test_capturing_root_is_no_handler_of_the_pipelines() -> None:
+    plain, capturing = TaskManager(), TaskManager(capture_loggers=["root"])
+
+    for manager in (plain, capturing):
+        manager.run(lambda: task_log("own", level="error"))
+
+    assert plain.observer_stats()["pipeline"].delivered > 0
+    assert capturing.observer_stats()["pipeline"] == plain.observer_stats()["pipeline"]

@@ -120,3 +120,45 @@ def test_an_argument_under_a_secret_key_is_no_part_of_a_captured_message() -> No
     manager.run(lambda: logging.getLogger("shop").error("in as %(password)s", {"password": SECRET}))
 
     assert [event.message for event in memory.log_events] == ["in as [redacted]"]
+
+
+class Broken(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError(f"refused with {SECRET}")
+
+
+def test_what_an_observer_raises_is_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    broken = Broken()
+    logging.getLogger("fastapi_taskflow.task").addHandler(broken)
+    manager = TaskManager(loggers=[Broken()], redact=RedactFilter(secrets=[SECRET]))
+
+    manager.run(lambda: task_log("hello", level="error"))
+
+    stats = manager.observer_stats()
+    said = "OSError: refused with [redacted]"
+    assert [stats[name].last_error for name in ("Broken", "pipeline")] == [said, said]
+    assert SECRET not in caplog.text
+    assert caplog.text.count(said) >= 2
+    assert "Traceback" in caplog.text
+
+
+def fail_in_a_chain() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        raise ExceptionGroup("failed", [ValueError("order=17 is late")]) from error
+
+
+@pytest.mark.parametrize("pattern", ["^order=[0-9]+", "^failed"])
+def test_what_a_pattern_finds_in_an_error_is_not_in_its_traceback(
+    pattern: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = TaskManager(redact=RedactFilter(patterns=[pattern]))
+
+    record = manager.run(fail_in_a_chain)
+
+    (found,) = [text for text in ("order=17", "failed (1") if text.startswith(pattern[1:6])]
+    assert record.stacktrace is not None
+    assert found not in record.stacktrace
+    assert "[redacted]" in record.stacktrace
+    assert found not in caplog.text

@@ -31,9 +31,9 @@ from fastapi_taskflow import (
     get_task_context,
     task_log,
 )
-from fastapi_taskflow.loggers.adopt import AdoptedHandler
+from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptingHandler
 from fastapi_taskflow.loggers.dispatch import Sink
-from fastapi_taskflow.loggers.queued import QUEUE_SIZE, QueuedHandler
+from fastapi_taskflow.loggers.queued import QUEUE_SIZE
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on what should happen at once."""
@@ -436,7 +436,7 @@ def test_a_full_queue_takes_status_changes_all_the_same(blocked: Blocked) -> Non
     listing = Listing()
     TaskManager(loggers=[listing]).run(greet)
     running, hello, again, success = listing.records
-    queued = QueuedHandler(AdoptedHandler(blocked, lambda _: ()), queue_size=1)
+    queued = AdoptingHandler(AdoptedHandler(blocked, lambda _: ()), queue_size=1)
     sink = Sink(queued, queued.ledger)
 
     sink.send(running)
