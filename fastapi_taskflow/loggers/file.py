@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from typing import Any
 
@@ -18,11 +15,7 @@ from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.ledger import diagnostics
 from fastapi_taskflow.loggers.line_file import LineFileHandler, LogFile
 from fastapi_taskflow.loggers.observed import FormatterChoice, observe_lines
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, one process a file may rotate it
-    fcntl = None  # type: ignore[assignment]
+from fastapi_taskflow.loggers.roll_lock import roll_lock
 
 MAX_BYTES = 10 * 1024 * 1024
 BACKUP_COUNT = 5
@@ -30,9 +23,6 @@ MODES = ("rotate", "watched")
 
 RECHECK_SECONDS = 0.1
 """How long a rotating file may be deleted or renamed before it is made anew."""
-
-LOCK_SECONDS = 0.5
-"""How long to wait for another process that is rolling the file."""
 
 ROLL_AGAIN_SECONDS = 5.0
 """How long a file that could not be rolled takes lines before that is tried again."""
@@ -47,7 +37,8 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
     """Appends lines to a file and rolls it over before a line would make it too large.
 
     A file that was deleted or renamed is made anew within a second. The roll itself is under
-    a lock on the file, so that processes that share it don't roll it twice.
+    a lock on the file, so that processes that share it don't roll it twice. A file that can't
+    be rolled takes the lines all the same; it is an error every few seconds.
 
     Args:
         filename: The file.
@@ -136,7 +127,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         finally:
             self.baseFilename = name
 
-    def _open(self) -> LogFile:
+    def _open(self) -> LogFile:  # type: ignore[override]  # see `LineFileHandler.stream`
         stream = super()._open()
         self._size = stream.status.st_size
         # bpo-45401: a pipe or a device has no size, and is not for us to rename
@@ -149,9 +140,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
     def _try_to_roll(self, count: int) -> OSError | None:
         """Roll the file, unless another process has; give the reason if that can't be done."""
         try:
-            # Opened for this alone: processes forked from this one share its other files'
-            # locks, and would neither exclude each other nor let anybody else go on.
-            with LogFile(self.baseFilename) as held, _locked(held):
+            with LogFile(self.baseFilename) as held, roll_lock(held):
                 self._size = held.seek(0, os.SEEK_END)
                 status = os.stat(self.baseFilename)
                 if os.path.samestat(status, held.status) and self._overflows(count):
@@ -161,36 +150,6 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             self._roll_again = time.monotonic() + ROLL_AGAIN_SECONDS
             return error
         return None
-
-
-@contextmanager
-def _locked(file: LogFile) -> Iterator[None]:
-    """Keep other processes from rolling the file.
-
-    Raises:
-        TimeoutError: Another process has had the lock for too long; it may have been stopped.
-    """
-    if fcntl is None:
-        yield
-        return
-    deadline = time.monotonic() + LOCK_SECONDS
-    while not _try_to_lock(file):
-        if time.monotonic() > deadline:
-            raise TimeoutError(errno.ETIMEDOUT, "it is locked by another process", file.name)
-        time.sleep(0.001)
-    try:
-        yield
-    finally:
-        # Said, not left to closing it: a process forked meanwhile has it open, too.
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _try_to_lock(file: LogFile) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import FileIO
 from stat import S_ISREG
 
@@ -50,10 +51,10 @@ class LogFile(FileIO):
         """
         if self._torn:  # what a pipe took of a line can't be taken back: it ends here
             lines = b"\n" + lines
-            self._torn = False
         written = self.write(lines)
         if written != len(lines):
             self._write_rest(lines, written or 0)
+        self._torn = False
 
     def _write_rest(self, lines: bytes, written: int) -> None:
         rest = memoryview(lines)[written:]
@@ -75,7 +76,7 @@ class LogFile(FileIO):
                 self.truncate(end - count)
                 return
         except OSError:  # a pipe or a device, or a file that may only be appended to
-            self._torn = count > 0
+            self._torn = self._torn or count > 0
         else:
             self._torn = True
 
@@ -197,6 +198,8 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             stream.close()
 
     def _open(self) -> LogFile:  # type: ignore[override]  # see `stream`
+        with suppress(FileNotFoundError):
+            return LogFile(self.baseFilename)
         os.makedirs(os.path.dirname(os.path.realpath(self.baseFilename)), exist_ok=True)
         return LogFile(self.baseFilename)
 
