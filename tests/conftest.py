@@ -1,4 +1,4 @@
-"""What all tests share: logging as it was before each one, and Python in a process of its own."""
+"""What all tests share: logging as it was before each one, reports, events, Python processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
+from fastapi_taskflow import LifecycleEvent, LogEvent, TaskStatus
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -83,3 +86,50 @@ def run_python() -> RunPython:
         )
 
     return run
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TASK_ID = "abc12345-0000-4000-8000-000000000000"
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def reports() -> Iterator[list[logging.LogRecord]]:
+    """What is reported about observers while the test runs."""
+    collector = _Collector()
+    logger = logging.getLogger("fastapi_taskflow.observers")
+    logger.addHandler(collector)
+
+    yield collector.records
+
+    logger.removeHandler(collector)
+
+
+@pytest.fixture
+def log_event() -> Callable[..., LogEvent]:
+    """Make a log entry; what isn't given is that of OBSERVABILITY's sample lines."""
+
+    def make(message: str = "hello", **fields: Any) -> LogEvent:
+        given = {"level": "info", "timestamp": NOON, "attempt": 0, **fields}
+        return LogEvent(TASK_ID, "send_email", message, **given)
+
+    return make
+
+
+@pytest.fixture
+def status_event() -> Callable[..., LifecycleEvent]:
+    """Make a status change; what isn't given is that of OBSERVABILITY's sample lines."""
+
+    def make(status: str = "running", **fields: Any) -> LifecycleEvent:
+        given = {"timestamp": NOON, "attempt": 0, "retries_used": 0, **fields}
+        return LifecycleEvent(TASK_ID, "send_email", TaskStatus(status), **given)
+
+    return make

@@ -1,63 +1,13 @@
-"""What the observers' tests share: events made by hand, the reports, and time that is given."""
+"""What the observers' tests share: time that is given."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-
-from fastapi_taskflow import LifecycleEvent, LogEvent, TaskStatus
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-TASK_ID = "abc12345-0000-4000-8000-000000000000"
-
-
-class _Collector(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.fixture
-def reports() -> Iterator[list[logging.LogRecord]]:
-    """What is reported about observers while the test runs."""
-    collector = _Collector()
-    logger = logging.getLogger("fastapi_taskflow.observers")
-    logger.addHandler(collector)
-
-    yield collector.records
-
-    logger.removeHandler(collector)
-
-
-@pytest.fixture
-def log_event() -> Callable[..., LogEvent]:
-    """Make a log entry; what isn't given is that of OBSERVABILITY's sample lines."""
-
-    def make(message: str = "hello", **fields: Any) -> LogEvent:
-        given = {"level": "info", "timestamp": NOON, "attempt": 0, **fields}
-        return LogEvent(TASK_ID, "send_email", message, **given)
-
-    return make
-
-
-@pytest.fixture
-def status_event() -> Callable[..., LifecycleEvent]:
-    """Make a status change; what isn't given is that of OBSERVABILITY's sample lines."""
-
-    def make(status: str = "running", **fields: Any) -> LifecycleEvent:
-        given = {"timestamp": NOON, "attempt": 0, "retries_used": 0, **fields}
-        return LifecycleEvent(TASK_ID, "send_email", TaskStatus(status), **given)
-
-    return make
 
 
 class _SkippingSelector(selectors.DefaultSelector):

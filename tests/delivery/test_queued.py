@@ -1,0 +1,325 @@
+"""Files and standard output that are written in batches, by a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastapi_taskflow import (
+    ConfigurationError,
+    FileLogger,
+    LogEvent,
+    StdoutLogger,
+    TaskContextFilter,
+    TaskManager,
+    get_task_context,
+    task_log,
+)
+from fastapi_taskflow.loggers.queued import QUEUE_SIZE
+
+PATIENCE = 30.0
+"""Seconds after which a test gives up on what should happen at once."""
+
+
+def log_many(count: int) -> None:
+    for number in range(count):
+        task_log(f"line {number}")
+
+
+def messages(text: str) -> list[str]:
+    return [line.split(" ", 3)[3] for line in text.splitlines()]
+
+
+class Gate(logging.Formatter):
+    """A formatter that comes back when it is let, and only then."""
+
+    def __init__(self, fmt: str = "%(message)s") -> None:
+        super().__init__(fmt)
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def format(self, record: logging.LogRecord) -> str:
+        self.entered.set()
+        assert self.go_on.wait(PATIENCE)
+        return super().format(record)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.go_on.set()
+
+
+@pytest.mark.parametrize("mode", ["rotate", "watched"])
+def test_all_lines_are_in_the_file_after_a_run(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, mode=mode, queued=True, log_lifecycle=True)])
+
+    manager.run(log_many, 3000)
+
+    expected = ["-- RUNNING", *(f"line {number}" for number in range(3000)), "-- SUCCESS"]
+    assert messages(path.read_text()) == expected
+    stats = manager.observer_stats()["FileLogger"]
+    assert (stats.delivered, stats.errors, stats.queued) == (3002, 0, 0)
+
+
+def test_standard_output_gets_all_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    manager = TaskManager(loggers=[StdoutLogger(queued=True, log_lifecycle=True)])
+
+    manager.run(log_many, 500)
+
+    printed = messages(capfd.readouterr().out)
+    assert printed == ["-- RUNNING", *(f"line {number}" for number in range(500)), "-- SUCCESS"]
+
+
+def test_an_output_without_a_descriptor_gets_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    manager = TaskManager(loggers=[StdoutLogger(queued=True)])
+
+    manager.run(log_many, 500)
+
+    assert messages(output.getvalue()) == [f"line {number}" for number in range(500)]
+
+
+def test_what_the_output_can_not_encode_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="ascii") as output, open(reading, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdout", output)
+        TaskManager(loggers=[StdoutLogger(queued=True)]).run(lambda: task_log("caf\xe9 \ud800"))
+        output.close()
+
+        assert pipe.read().endswith(b" caf\\xe9 \\ud800\n")
+
+
+def test_an_output_that_nobody_reads_any_more_is_an_error_a_line(
+    monkeypatch: pytest.MonkeyPatch, reports: list[logging.LogRecord]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        manager = TaskManager(loggers=[StdoutLogger(queued=True)])
+
+        record = manager.run(log_many, 10)
+
+    stats = manager.observer_stats()["StdoutLogger"]
+    assert (record.status.value, stats.errors, stats.delivered) == ("success", 10, 0)
+    assert stats.last_error is not None
+    assert stats.last_error.startswith("BrokenPipeError")
+    assert len(reports) == 1
+
+
+@pytest.mark.parametrize("make", [FileLogger, StdoutLogger], ids=lambda make: make.__name__)
+def test_only_true_and_false_say_whether_it_is_queued(make: Any, tmp_path: Path) -> None:
+    path = (tmp_path / "a.log",) if make is FileLogger else ()
+
+    with pytest.raises(ConfigurationError, match=r"queued='yes'.*True, False"):
+        make(*path, queued="yes")
+
+
+def test_a_writer_that_hangs_holds_up_no_task_and_what_is_too_much_is_counted(
+    tmp_path: Path, gate: Gate
+) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(
+        loggers=[FileLogger(path, formatter=gate, queued=True, log_lifecycle=True)],
+        drain_timeout=0.05,
+    )
+
+    def body() -> None:
+        task_log("first")
+        assert gate.entered.wait(PATIENCE)
+        for number in range(QUEUE_SIZE):
+            task_log(f"line {number}")
+        task_log("one too many", level="warning")
+        task_log("one too many", level="error")
+        task_log("one too many")
+
+    record = manager.run(body)
+
+    assert record.status.value == "success"
+    stats = manager.observer_stats()["FileLogger"]
+    lost = stats.dropped["overflow"]
+    assert lost >= 3
+    assert stats.dropped == {"overflow": lost}
+    assert stats.dropped_by_level == {"info": lost - 2, "warning": 1, "error": 1}
+    gate.go_on.set()
+    asyncio.run(manager.shutdown())
+    lines = path.read_text().splitlines()
+    assert len(lines) == QUEUE_SIZE + 6 - lost
+    assert (lines[0], lines[1], lines[-1]) == ("-- RUNNING", "first", "-- SUCCESS")
+    assert "one too many" not in lines
+
+
+def test_what_waits_when_the_time_is_over_is_counted_as_lost_by_shutdown(
+    tmp_path: Path, gate: Gate, reports: list[logging.LogRecord]
+) -> None:
+    observer = FileLogger(tmp_path / "tasks.log", formatter=gate, queued=True)
+    manager = TaskManager(loggers=[observer], drain_timeout=0.05)
+    manager.run(lambda: task_log("first"))
+    assert gate.entered.wait(PATIENCE)
+    manager.run(log_many, 7)
+
+    asyncio.run(manager.shutdown())
+
+    stats = manager.observer_stats()["FileLogger"]
+    assert stats.dropped == {"shutdown": 7}
+    assert stats.dropped_by_level == {"info": 7}
+    assert [report.getMessage().split(" (")[0] for report in reports] == [
+        "Observer FileLogger lost events: shutdown"
+    ]
+
+
+class Refusing(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        if record.getMessage() == "line 3":
+            raise ValueError("not this one")
+        return record.getMessage()
+
+
+@pytest.mark.parametrize("sink", ["file", "stdout"])
+def test_a_line_that_can_not_be_formatted_is_the_only_one_lost(
+    sink: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tasks.log"
+    observer: FileLogger | StdoutLogger = StdoutLogger(formatter=Refusing(), queued=True)
+    if sink == "file":
+        observer = FileLogger(path, formatter=Refusing(), queued=True)
+    manager = TaskManager(loggers=[observer])
+
+    manager.run(log_many, 6)
+
+    written = path.read_text() if sink == "file" else capfd.readouterr().out
+    assert written.split() == [part for n in (0, 1, 2, 4, 5) for part in ("line", str(n))]
+    stats = manager.observer_stats()[type(observer).__name__]
+    assert (stats.delivered, stats.errors) == (5, 1)
+
+
+def test_filters_run_where_the_task_logs(tmp_path: Path) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def look(record: logging.LogRecord) -> bool:
+        seen.append((threading.current_thread().name, get_task_context()))
+        return record.getMessage() != "line 1"
+
+    path = tmp_path / "tasks.log"
+    observer = FileLogger(path, queued=True)
+    observer.handler.addFilter(look)
+    observer.handler.addFilter(TaskContextFilter())
+    manager = TaskManager(loggers=[observer])
+
+    async def body() -> None:
+        log_many(3)
+
+    manager.run(body)
+
+    assert messages(path.read_text()) == ["line 0", "line 2"]
+    names, contexts = zip(*seen, strict=True)
+    assert set(names) == {threading.current_thread().name}
+    assert [context.func_name for context in contexts] == ["body"] * 3
+    assert manager.observer_stats()["FileLogger"].filtered == 3  # RUNNING and SUCCESS, too
+
+
+def test_a_line_is_what_the_record_was_when_it_was_logged(tmp_path: Path) -> None:
+    gate = Gate("%(message)s %(note)s")
+    path = tmp_path / "tasks.log"
+
+    def change(record: logging.LogRecord) -> bool:
+        record.note = "changed"  # as a filter of another handler's may
+        return True
+
+    logger = logging.getLogger("fastapi_taskflow.task")
+    handler = logging.NullHandler()
+    later = logging.StreamHandler(io.StringIO())
+    later.addFilter(change)
+    logger.addHandler(handler)
+    logger.addHandler(later)
+    try:
+        manager = TaskManager(loggers=[FileLogger(path, formatter=gate, queued=True)])
+
+        def body() -> None:
+            task_log("x", level="error", note="given")
+            gate.go_on.set()
+
+        manager.run(body)
+    finally:
+        logger.removeHandler(handler)
+        logger.removeHandler(later)
+
+    assert path.read_text() == "x given\n"
+
+
+def test_an_observer_closed_by_hand_has_written_everything(
+    tmp_path: Path, log_event: Callable[..., LogEvent]
+) -> None:
+    path = tmp_path / "tasks.log"
+    observer = FileLogger(path, queued=True)
+
+    async def use() -> None:
+        await observer.startup()
+        for number in range(100):
+            await observer.on_log(log_event(f"line {number}"))
+        await observer.on_log(log_event("too low", level="debug"))
+        await observer.close()
+        assert messages(path.read_text()) == [f"line {number}" for number in range(100)]
+        await observer.on_log(log_event("again"))
+        await observer.close()
+
+    asyncio.run(use())
+
+    assert messages(path.read_text())[100:] == ["again"]
+
+
+def test_a_subclass_that_is_queued_writes_what_it_passes_on(tmp_path: Path) -> None:
+    class Shouting(FileLogger):
+        async def on_log(self, event: LogEvent) -> None:
+            if event.message != "line 1":
+                await super().on_log(event)
+
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[Shouting(path, queued=True)])
+
+    manager.run(log_many, 3)
+    asyncio.run(manager.shutdown())
+
+    assert messages(path.read_text()) == ["line 0", "line 2"]
+
+
+def test_the_thread_ends_when_idle_and_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastapi_taskflow.loggers.queued.IDLE_SECONDS", 0.01)
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)])
+
+    for _ in range(2):
+        manager.run(log_many, 2)
+        for thread in threading.enumerate():
+            if thread.name == "fastapi_taskflow-FileLogger":
+                thread.join(PATIENCE)
+        names = [thread.name for thread in threading.enumerate()]
+        assert "fastapi_taskflow-FileLogger" not in names
+
+    assert messages(path.read_text()) == ["line 0", "line 1"] * 2
+
+
+def test_two_managers_may_share_a_queued_observer(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.log"
+    observer = FileLogger(path, queued=True)
+    managers = [TaskManager(loggers=[observer]), TaskManager(loggers=[observer])]
+
+    for manager in managers:
+        manager.run(log_many, 50)
+        asyncio.run(manager.shutdown())
+
+    assert messages(path.read_text()) == [f"line {number}" for number in range(50)] * 2
