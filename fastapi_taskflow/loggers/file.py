@@ -21,7 +21,7 @@ MAX_BYTES = 10 * 1024 * 1024
 BACKUP_COUNT = 5
 MODES = ("rotate", "watched")
 
-RECHECK_SECONDS = 0.1
+RECHECK_SECONDS = 0.01
 """How long a rotating file may be deleted or renamed before it is made anew."""
 
 ROLL_AGAIN_SECONDS = 5.0
@@ -83,13 +83,13 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             )
 
     def look(self, now: float) -> None:
-        """Look at the file's name a few times a second; each time, once others write to it."""
+        """Look at the file's name now and then; each time, once others have a hand in it."""
         if self._shared or not 0 <= now - self._looked_at < RECHECK_SECONDS:
             self._looked_at = now
             if self.follow():
                 self._shared = True
             elif self._rolls and self.stream is not None:
-                self._size = self.stream.seek(0, os.SEEK_END)
+                self._note_size(self.stream.seek(0, os.SEEK_END), self._size)
 
     def put(self, lines: bytes) -> OSError | None:
         """Append lines, after a roll if one is due.
@@ -104,10 +104,10 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             stream = self.stream or self.reopen()
         stream.append(lines)
         if self._rolls:
-            end = stream.tell()
-            if end != self._size + len(lines):
-                self._shared = True
-            self._size = end
+            news = self._note_size(stream.tell(), self._size + len(lines))
+            if news and os.fstat(stream.fileno()).st_nlink == 0:
+                self.reopen()  # others have rolled so fast that it was removed: once more
+                return self.put(lines)
         return failure
 
     def room(self, line: bytes) -> int:
@@ -134,16 +134,23 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         self._rolls = self.maxBytes > 0 and self.backupCount > 0 and stream.is_regular
         return stream
 
+    def _note_size(self, size: int, expected: int) -> bool:
+        """Note where the file ends, and say whether that is the first sign of other writers."""
+        self._size = size
+        if self._shared or size == expected:
+            return False
+        self._shared = True
+        return True
+
     def _overflows(self, count: int) -> bool:
         return self._rolls and self._size > 0 and self._size + count > self.maxBytes
 
     def _try_to_roll(self, count: int) -> OSError | None:
         """Roll the file, unless another process has; give the reason if that can't be done."""
         try:
-            with LogFile(self.baseFilename) as held, roll_lock(held):
+            with super()._open() as held, roll_lock(held):
                 self._size = held.seek(0, os.SEEK_END)
-                status = os.stat(self.baseFilename)
-                if os.path.samestat(status, held.status) and self._overflows(count):
+                if held.is_named(self.baseFilename) and self._overflows(count):
                     self.doRollover()
             self.reopen()
         except OSError as error:

@@ -56,6 +56,17 @@ class LogFile(FileIO):
             self._write_rest(lines, written or 0)
         self._torn = False
 
+    def is_named(self, path: str) -> bool:
+        """Whether a path leads to this file now.
+
+        Raises:
+            OSError: It can't be told.
+        """
+        try:
+            return os.path.samestat(os.stat(path), self.status)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def _write_rest(self, lines: bytes, written: int) -> None:
         rest = memoryview(lines)[written:]
         try:
@@ -159,14 +170,9 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         Raises:
             OSError: It can't be made.
         """
-        if self.stream is None:
-            return False
         try:
-            if os.path.samestat(os.stat(self.baseFilename), self.stream.status):
+            if self.stream is None or self.stream.is_named(self.baseFilename):
                 return False
-        except (FileNotFoundError, NotADirectoryError):
-            self.reopen()
-            return True
         except OSError:  # it can't be seen from here, but the open file takes lines
             return False
         self.reopen()
