@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import datetime
 import importlib.util
 import json
 import logging
 import sys
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from fastapi_taskflow import TaskJsonFormatter
+from fastapi_taskflow import TaskJsonFormatter, TaskStatus
 from fastapi_taskflow.errors import ConfigurationError
+from fastapi_taskflow.formatters.simple import is_simple
 from fastapi_taskflow.sanitise import MAX_SIZE, sanitise
 
 needs_orjson = pytest.mark.skipif(
@@ -64,7 +68,7 @@ def test_both_encoders_write_the_same_line(text: str) -> None:
 PROGRAM = """
 import sys
 sys.modules["orjson"] = None  # FastAPI imports it, too
-from fastapi_taskflow import TaskJsonFormatter
+from fastapi_taskflow import TaskJsonFormatter, TaskStatus
 del sys.modules["orjson"]
 TaskJsonFormatter(encoder="json")
 assert "orjson" not in sys.modules
@@ -207,3 +211,70 @@ def test_a_broken_container_is_no_cycle_the_next_time() -> None:
     broken = Broken()
 
     assert sanitise([broken] * 40) == ["<unreadable Broken>"] * 40
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+def full(levels: int) -> Any:
+    """As much as a simple value may have."""
+    value: Any = "x" * 299
+    for _ in range(levels):
+        value = {f"{key:0299}": value for key in range(40)}
+    return value
+
+
+NOT_SIMPLE: dict[str, Any] = {
+    "nan": float("nan"),
+    "infinity in a list": [1.0, float("inf")],
+    "nan in a tuple": {"a": (float("nan"),)},
+    "a large number": 2**63,
+    "a number of another class": Number(3),
+    "a large number in a mapping": {"a": -(2**63) - 1},
+    "a key that is a number": {1: 2},
+    "a text in a list that is long": ["x" * 300],
+    "a long text in a mapping": {"a": "x" * 300},
+    "a long key": {"x" * 300: 1},
+    "many items": list(range(41)),
+    "many keys": {str(key): key for key in range(41)},
+    "three levels": [{"a": [1]}],
+    "a set": {1},
+    "a dataclass": [Point()],
+    "an id": uuid.UUID(int=0),
+    "a time": {"at": datetime.date.min},
+    "a mapping of another class": collections.OrderedDict(a=1),
+    "a status": TaskStatus.FAILED,
+}
+
+
+@pytest.mark.parametrize("value", NOT_SIMPLE.values(), ids=NOT_SIMPLE)
+def test_what_an_encoder_might_write_otherwise_is_copied(value: Any) -> None:
+    assert not is_simple(value)
+
+
+SIMPLE: dict[str, Any] = {
+    "scalars": [None, True, 1, 1.5, "é", -(2**63), 2**63 - 1],
+    "two levels": {"a": [1, "b"], "c": {"d": None}, "e": (1,)},
+    "empty": [{}, [], ()],
+    "full": full(2),
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("value", SIMPLE.values(), ids=SIMPLE)
+def test_what_is_not_copied_is_written_as_its_copy_would_be(encoder: str, value: Any) -> None:
+    assert is_simple(value)
+    assert json.loads(line_of(encoder, value=value))["value"] == sanitise(value)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_half_a_pair_in_a_line_changes_nothing_else_in_it(encoder: str) -> None:
+    values = {"list": [1, "é"], "big": 2**70, "nan": float("nan"), "\ud83d": "key"}
+
+    data = json.loads(line_of(encoder, "half \ud83d", **values))
+
+    assert data["message"] == "half \\ud83d"
+    assert data.items() >= {"list": [1, "é"], "big": 2**70, "nan": "nan"}.items()
+    assert data["\\ud83d"] == "key"

@@ -201,6 +201,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=8,
 )
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("é" * 400)
+FLAT = st.lists(SCALARS, max_size=4) | st.dictionaries(st.text(), SCALARS, max_size=4)
+SMALL = st.lists(SCALARS | FLAT, max_size=45) | st.dictionaries(st.text(), SCALARS | FLAT)
 OURS = ["message", "event", "task_id", "Body", "Attributes", "severity", "time", "log.level"]
 EXTRAS = st.dictionaries(ANY_TEXT | st.sampled_from(OURS), VALUES, max_size=4)
 
@@ -233,6 +236,20 @@ def test_any_record_is_one_line_and_the_same_object_from_every_encoder(
     assert "serialize_error" not in objects[0]
     fields = objects[0]["Attributes"] if preset == "otel" else objects[0]
     assert len(fields) >= len(extra.keys() - taken - {"message"})
+
+
+@settings(deadline=None, max_examples=300)
+@given(value=VALUES | SMALL)
+def test_a_value_is_the_same_whether_it_was_copied_or_not(value: Any) -> None:
+    """Half of a pair in the message is what has every value copied."""
+    value = made(value)
+    for formatter in FORMATTERS["default"]:
+        as_it_is, copied = bare("shop", "whole"), bare("shop", "half \ud800")
+        as_it_is.value = copied.value = value
+
+        lines = [strictly(formatter.format(record)) for record in (as_it_is, copied)]
+
+        assert lines[0]["value"] == lines[1]["value"]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

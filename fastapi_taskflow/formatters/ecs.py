@@ -9,14 +9,16 @@ in a label's name become ``_``.
 
 from __future__ import annotations
 
+import functools
+
 from fastapi_taskflow.formatters.preset import (
     Facts,
     Fields,
     Preset,
     iso_time,
     labels,
-    no_labels,
     present,
+    renamed,
 )
 from fastapi_taskflow.levels import level_name
 
@@ -40,35 +42,56 @@ _ENDS = {*_OUTCOMES, "interrupted", "cancelled"}
 _LABEL = str.maketrans(".*\\", "___")
 
 
+_CONTEXT = {
+    "trace_id": "trace.id",
+    "span_id": "span.id",
+    "task_id": "taskflow.task_id",
+    "func_name": "taskflow.func_name",
+    "attempt": "taskflow.attempt",
+    "seq": "taskflow.seq",
+}
+_OUTCOME = {
+    "status": "taskflow.status",
+    "retries_used": "taskflow.retries_used",
+    "duration": "taskflow.duration",
+}
+
+
 def _fields(facts: Facts) -> Fields:
-    record, context, outcome = facts.record, facts.context.get, facts.outcome.get
-    status, duration = outcome("status"), outcome("duration")
+    record, context, event = facts.record, facts.context, facts.event
+    return {
+        "@timestamp": iso_time(record.created),
+        "log.level": level_name(record.levelno),
+        "message": facts.message,
+        "ecs.version": ECS_VERSION,
+        "log.logger": record.name,
+        "event.kind": "event",
+        **({} if event is None else {"taskflow.event": event}),
+        **renamed(context, _CONTEXT),
+        **labels(context.get("tags"), "labels", "taskflow.tags", _label_name),
+        **(_outcome(facts) if event == "lifecycle" else {}),
+        **(_error(facts) if facts.tells_of_an_error else {}),
+    }
+
+
+def _outcome(facts: Facts) -> Fields:
+    status = facts.outcome.get("status")
     return present(
         {
-            "@timestamp": iso_time(record.created),
-            "log.level": level_name(record.levelno),
-            "message": facts.message,
-            "ecs.version": ECS_VERSION,
-            "log.logger": record.name,
-            "event.kind": "event",
-            "event.action": f"task-{status}" if status else None,
+            "event.action": status and f"task-{status}",
             "event.outcome": _OUTCOMES.get(status, "unknown") if status in _ENDS else None,
-            "event.duration": nanoseconds(duration),
+            "event.duration": nanoseconds(facts.outcome.get("duration")),
+            **renamed(facts.outcome, _OUTCOME),
+        }
+    )
+
+
+def _error(facts: Facts) -> Fields:
+    return present(
+        {
             "error.type": facts.error_type and facts.error_type.__name__,
             "error.message": facts.error,
             "error.stack_trace": facts.stacktrace,
-            "trace.id": context("trace_id"),
-            "span.id": context("span_id"),
-            "labels": labels(context("tags"), _label_name),
-            "taskflow.event": facts.event,
-            "taskflow.task_id": context("task_id"),
-            "taskflow.func_name": context("func_name"),
-            "taskflow.attempt": context("attempt"),
-            "taskflow.seq": context("seq"),
-            "taskflow.tags": no_labels(context("tags")),
-            "taskflow.status": status,
-            "taskflow.retries_used": outcome("retries_used"),
-            "taskflow.duration": duration,
             "taskflow.stack_info": facts.stack_info,
         }
     )
@@ -79,6 +102,7 @@ def nanoseconds(seconds: object) -> int | None:
     return round(seconds * 1_000_000_000) if isinstance(seconds, (int, float)) else None
 
 
+@functools.lru_cache(maxsize=64)
 def _label_name(name: str) -> str:
     return name.translate(_LABEL)
 

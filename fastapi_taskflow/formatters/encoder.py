@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import json
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from fastapi_taskflow.checks import one_of
 from fastapi_taskflow.errors import ConfigurationError
 
 Encode = Callable[[dict[str, Any]], str]
-"""Makes ASCII text of an object that ``sanitise()`` has made plain."""
+"""Makes ASCII text of an object of JSON types, or raises TypeError or ValueError."""
 
 ENCODERS = ("orjson", "json")
 
-_to_json = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":")).encode
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
+
+_quoted = json.JSONEncoder().encode
 
 
 def find_encoder(name: str | None) -> Encode:
@@ -43,7 +48,7 @@ def find_encoder(name: str | None) -> Encode:
 
 def encode_json(data: dict[str, Any]) -> str:
     """Encode with the standard library."""
-    return _without_delete(_to_json(data))
+    return _in_ascii(_to_json(data))
 
 
 def _orjson_encoder(dumps: Callable[[object], bytes]) -> Encode:
@@ -52,12 +57,31 @@ def _orjson_encoder(dumps: Callable[[object], bytes]) -> Encode:
             line = dumps(data).decode()
         except TypeError:  # a whole number of more than 64 bits
             return encode_json(data)
-        # orjson leaves what is not ASCII as it is, and can't be told otherwise.
-        return _without_delete(line) if line.isascii() else encode_json(data)
+        return _in_ascii(line)
 
     return encode
 
 
-def _without_delete(line: str) -> str:
-    """Escape the one control character that encoders leave as it is."""
+def _in_ascii(line: str) -> str:
+    """Escape what is not ASCII, and DEL, the one control character that encoders leave.
+
+    Raises:
+        UnicodeEncodeError: There is half of a surrogate pair.
+    """
+    if not line.isascii():
+        line = line.encode("ascii", _ESCAPED).decode()
     return line if "\x7f" not in line else line.replace("\x7f", r"\u007f")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write out the run of characters that a codec has stopped at."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    run = error.object[error.start : error.end]
+    run.encode()
+    return _quoted(run)[1:-1], error.end
+
+
+# An error handler is several times as fast as a regular expression.
+_ESCAPED = "fastapi_taskflow.escaped"
+codecs.register_error(_ESCAPED, _escape)

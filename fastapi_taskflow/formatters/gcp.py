@@ -7,6 +7,7 @@ for ``stack_trace``. What has no special field keeps its default name in the pay
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from fastapi_taskflow.formatters.preset import (
@@ -15,8 +16,8 @@ from fastapi_taskflow.formatters.preset import (
     Preset,
     iso_time,
     labels,
-    no_labels,
     present,
+    renamed,
 )
 
 _SEVERITIES = (
@@ -49,35 +50,45 @@ def google_cloud(project: str | None = None) -> Preset:
     return Preset(fields=fields, reserved=_RESERVED)
 
 
+_CONTEXT = {
+    "span_id": "logging.googleapis.com/spanId",
+    "task_id": "task_id",
+    "func_name": "func_name",
+    "attempt": "attempt",
+    "seq": "seq",
+}
+_OUTCOME = {"status": "status", "retries_used": "retries_used", "duration": "duration"}
+
+
 def _fields(facts: Facts, prefix: str) -> Fields:
-    record, context, outcome = facts.record, facts.context.get, facts.outcome.get
-    trace_id = context("trace_id")
+    record, context, event = facts.record, facts.context, facts.event
+    trace_id = context.get("trace_id")
+    return {
+        "severity": severity(record.levelno),
+        "message": facts.message,
+        "time": iso_time(record.created),
+        "logger": record.name,
+        **({} if event is None else {"event": event}),
+        **({"logging.googleapis.com/trace": f"{prefix}{trace_id}"} if trace_id else {}),
+        **renamed(context, _CONTEXT),
+        **labels(context.get("tags"), "logging.googleapis.com/labels", "tags"),
+        **({"logging.googleapis.com/sourceLocation": _place(record)} if record.lineno else {}),
+        **(renamed(facts.outcome, _OUTCOME) if event == "lifecycle" else {}),
+        **(_error(facts) if facts.tells_of_an_error else {}),
+    }
+
+
+def _error(facts: Facts) -> Fields:
     return present(
         {
-            "severity": severity(record.levelno),
-            "message": facts.message,
-            "time": iso_time(record.created),
-            "logging.googleapis.com/labels": labels(context("tags")),
-            "logging.googleapis.com/trace": f"{prefix}{trace_id}" if trace_id else None,
-            "logging.googleapis.com/spanId": context("span_id"),
-            "logging.googleapis.com/sourceLocation": _place(record) if record.lineno else None,
-            "stack_trace": facts.stacktrace,
-            "logger": record.name,
-            "event": facts.event,
-            "task_id": context("task_id"),
-            "func_name": context("func_name"),
-            "attempt": context("attempt"),
-            "seq": context("seq"),
-            "tags": no_labels(context("tags")),
-            "status": outcome("status"),
-            "retries_used": outcome("retries_used"),
-            "duration": outcome("duration"),
             "error": facts.error,
+            "stack_trace": facts.stacktrace,
             "stack_info": facts.stack_info,
         }
     )
 
 
+@functools.lru_cache(maxsize=64)
 def severity(levelno: int) -> str:
     """The name that Google Cloud has for a level."""
     return next((name for lowest, name in _SEVERITIES if levelno >= lowest), "DEFAULT")

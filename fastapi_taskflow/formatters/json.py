@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from itertools import filterfalse
 from typing import Literal
 
 from pythonjsonlogger.core import LogData
@@ -14,6 +16,7 @@ from fastapi_taskflow.formatters.encoder import find_encoder
 from fastapi_taskflow.formatters.gcp import GCP
 from fastapi_taskflow.formatters.otel import OTEL
 from fastapi_taskflow.formatters.preset import DEFAULT, Facts, Fields, Preset, own_attributes
+from fastapi_taskflow.formatters.simple import is_simple
 from fastapi_taskflow.formatters.text import check_no_format
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import (
@@ -85,29 +88,40 @@ class TaskJsonFormatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, without its end. The record is not changed."""
         try:
-            return self.jsonify_log_record(self._data(record))
+            return self._line(self._facts(record))
         except BaseException as error:  # noqa: BLE001  # the record's own code: it can raise anything
             let_pass(error)
             return self.jsonify_log_record(self._minimal(record, error))
 
     def jsonify_log_record(self, log_data: LogData) -> str:
-        """Encode what ``sanitise()`` has made plain."""
+        """Encode what has JSON types only.
+
+        Raises:
+            ValueError, TypeError: A text has half of a surrogate pair.
+        """
         return self._encode(log_data)
 
-    def _data(self, record: logging.LogRecord) -> Fields:
-        event = "log" if is_log(record) else "lifecycle" if is_lifecycle(record) else None
-        data = self._preset.fields(self._facts(record, event))
-        target, inside = data, self._preset.inside
-        if inside is not None:
-            target = data.pop(inside, {})
-            _make_plain(target)
-        _make_plain(data)
-        self._add_extras(target, record.__dict__, _no_extras(record, event))
-        if inside is not None:
-            data[inside] = target
+    def _line(self, facts: Facts) -> str:
+        try:
+            return self.jsonify_log_record(self._data(facts, _make_plain))
+        except (TypeError, ValueError):
+            return self.jsonify_log_record(self._data(facts, _sanitise))
+
+    def _data(self, facts: Facts, make_plain: Callable[[Fields], None]) -> Fields:
+        data, inside = self._preset.fields(facts), self._preset.inside
+        if inside is None:
+            self._add_extras(data, facts)
+            make_plain(data)
+            return data
+        target = data.pop(inside, {})
+        self._add_extras(target, facts)
+        make_plain(target)
+        make_plain(data)
+        data[inside] = target
         return data
 
-    def _facts(self, record: logging.LogRecord, event: str | None) -> Facts:
+    def _facts(self, record: logging.LogRecord) -> Facts:
+        event = "log" if is_log(record) else "lifecycle" if is_lifecycle(record) else None
         message, exc_info = record.getMessage(), record.exc_info
         if event == "lifecycle":
             get, kind = record.__dict__.get, exc_info[0] if exc_info else None
@@ -126,12 +140,13 @@ class TaskJsonFormatter(JsonFormatter):
         """What python-json-logger has as text or, where a subclass asks for it, as lines."""
         return lines if isinstance(lines, str) else "\n".join(lines)
 
-    def _add_extras(self, target: Fields, attributes: Fields, skipped: frozenset[str]) -> None:
-        for key in [key for key in attributes if key not in skipped]:
-            name = sanitise(key) if type(key) is str else plain_text(key)
+    def _add_extras(self, target: Fields, facts: Facts) -> None:
+        attributes = facts.record.__dict__
+        for key in list(filterfalse(_no_extras(facts).__contains__, attributes)):
+            name = key if type(key) is str and key.isascii() else plain_text(key)
             while name in target or name in self._reserved:
                 name = PREFIX + name
-            target[name] = sanitise(attributes[key])
+            target[name] = attributes[key]
 
     def _minimal(self, record: logging.LogRecord, error: BaseException) -> Fields:
         name, levelno = plain_text(record.name), record.levelno
@@ -140,20 +155,25 @@ class TaskJsonFormatter(JsonFormatter):
         if "task_id" in record.__dict__:
             bare.__dict__["task_id"] = plain_text(record.__dict__["task_id"])
         fields = self._preset.fields(Facts(bare, None, bare.msg))
-        _make_plain(fields)
+        _sanitise(fields)
         return {**fields, SERIALIZE_ERROR: type(error).__name__}
 
 
-def _no_extras(record: logging.LogRecord, event: str | None) -> frozenset[str]:
-    if event is None and record.name.partition(".")[0] == "uvicorn":
+def _no_extras(facts: Facts) -> frozenset[str]:
+    if facts.event is None and facts.record.name.partition(".")[0] == "uvicorn":
         return _UVICORN
-    return _NO_EXTRAS[event]
+    return _NO_EXTRAS[facts.event]
 
 
 def _make_plain(fields: Fields) -> None:
     for key, value in fields.items():
-        if type(value) is not str or not value.isascii():
+        if type(value) is not str and not is_simple(value):
             fields[key] = sanitise(value)
+
+
+def _sanitise(fields: Fields) -> None:
+    for key, value in fields.items():
+        fields[key] = sanitise(value)
 
 
 def _find_preset(preset: str | Preset) -> Preset:

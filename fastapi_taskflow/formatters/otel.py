@@ -10,44 +10,55 @@ from __future__ import annotations
 
 import logging
 
-from fastapi_taskflow.formatters.preset import Facts, Fields, Preset, present
+from fastapi_taskflow.formatters.preset import Facts, Fields, Preset, present, renamed
+
+_TRACE = {"trace_id": "TraceId", "span_id": "SpanId"}
+_CONTEXT = {
+    "task_id": "taskflow.task_id",
+    "func_name": "taskflow.func_name",
+    "attempt": "taskflow.attempt",
+    "seq": "taskflow.seq",
+}
+_OUTCOME = {
+    "status": "taskflow.status",
+    "retries_used": "taskflow.retries_used",
+    "duration": "taskflow.duration",
+}
 
 
 def _fields(facts: Facts) -> Fields:
     record = facts.record
-    context = facts.context.get
-    return present(
-        {
-            "Timestamp": f"{round(record.created * 1_000_000)}000",
-            "SeverityText": record.levelname,
-            "SeverityNumber": severity_number(record.levelno),
-            "Body": facts.message,
-            "TraceId": context("trace_id"),
-            "SpanId": context("span_id"),
-            "EventName": "taskflow.lifecycle" if facts.event == "lifecycle" else None,
-            "InstrumentationScope": {"name": record.name},
-            "Attributes": _attributes(facts),
-        }
-    )
+    return {
+        "Timestamp": f"{round(record.created * 1_000_000)}000",
+        "SeverityText": record.levelname,
+        "SeverityNumber": severity_number(record.levelno),
+        "Body": facts.message,
+        **renamed(facts.context, _TRACE),
+        **({"EventName": "taskflow.lifecycle"} if facts.event == "lifecycle" else {}),
+        "InstrumentationScope": {"name": record.name},
+        "Attributes": _attributes(facts),
+    }
 
 
 def _attributes(facts: Facts) -> Fields:
-    record, context, outcome = facts.record, facts.context.get, facts.outcome.get
+    record, context = facts.record, facts.context
+    tags = context.get("tags")
+    return {
+        **renamed(context, _CONTEXT),
+        **({"taskflow.tags": tags} if tags else {}),
+        **(renamed(facts.outcome, _OUTCOME) if facts.event == "lifecycle" else {}),
+        **(_error(facts) if facts.tells_of_an_error else {}),
+        **(_place(record) if record.lineno else {}),
+    }
+
+
+def _error(facts: Facts) -> Fields:
     return present(
         {
-            "taskflow.task_id": context("task_id"),
-            "taskflow.func_name": context("func_name"),
-            "taskflow.attempt": context("attempt"),
-            "taskflow.seq": context("seq"),
-            "taskflow.tags": context("tags") or None,
-            "taskflow.status": outcome("status"),
-            "taskflow.retries_used": outcome("retries_used"),
-            "taskflow.duration": outcome("duration"),
             "exception.type": facts.error_type and _full_name(facts.error_type),
             "exception.message": facts.error,
             "exception.stacktrace": facts.stacktrace,
             "code.stacktrace": facts.stack_info,
-            **(_place(record) if record.lineno else {}),
         }
     )
 

@@ -52,6 +52,11 @@ class Facts(NamedTuple):
         """Where to look up what a status change tells: nowhere on another record."""
         return self.record.__dict__ if self.event == "lifecycle" else {}
 
+    @property
+    def tells_of_an_error(self) -> bool:
+        """Whether there is anything to say of an error, or a stack."""
+        return self[3:] != (None, None, None, None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -88,10 +93,21 @@ def present(fields: Fields) -> Fields:
     return {key: value for key, value in fields.items() if value is not None}
 
 
+def renamed(attributes: Mapping[str, Any], names: Mapping[str, str]) -> Fields:
+    """The attributes that have a value, under other names.
+
+    Args:
+        attributes: The attributes.
+        names: The other name of each.
+    """
+    found = attributes.get
+    return {name: value for key, name in names.items() if (value := found(key)) is not None}
+
+
 def iso_time(created: float) -> str:
     """A record's time in ISO 8601: UTC, in milliseconds."""
-    second, micros = divmod(round(created * 1_000_000), 1_000_000)
-    return f"{_second(second)}.{micros // 1000:03d}Z"
+    millis = round(created * 1_000_000) // 1000
+    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,21 +115,18 @@ def _second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def labels(tags: object, name: Callable[[str], str] = str) -> Fields | None:
-    """Tags as labels, whose values are all text; None if there are none.
+def labels(tags: object, field: str, other: str, name: Callable[[str], str] = str) -> Fields:
+    """The tags as a field of labels, whose values are all text; no field if there are none.
 
     Args:
-        tags: The tags.
+        tags: The tags, or another library's attribute that is called like them.
+        field: The name of the field of labels.
+        other: The name of the field for what is called like our tags, but is none.
         name: Makes a tag's name one that a label can have.
     """
-    if not isinstance(tags, Mapping) or not tags:
-        return None
-    return {name(str(key)): str(value) for key, value in tags.items()}
-
-
-def no_labels(tags: object) -> object:
-    """An attribute of another library's record that is called like our tags, but is none."""
-    return None if isinstance(tags, Mapping) else tags
+    if isinstance(tags, (dict, Mapping)):  # dict first: it is told apart much faster
+        return {field: {name(str(key)): str(tags[key]) for key in tags}} if tags else {}
+    return {} if tags is None else {other: tags}
 
 
 def _default_fields(facts: Facts) -> Fields:
