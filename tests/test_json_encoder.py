@@ -39,6 +39,7 @@ PARTS = {
     "controls": "\x00\x1b[31m\x7f\x9b",
     "bidi overrides": "a\u202eb\u2066c",
     "other scripts": "Grüße, 世界 🎉",
+    "other scripts and escapes": '"é" \\é\n🎉\x7fé\\',
     "half a pair": "a\ud83d",
     "quotes": '"\\" \\u0041',
 }

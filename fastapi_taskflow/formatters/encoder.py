@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import importlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ _to_json = json.JSONEncoder(
 ).encode
 
 _quoted = json.JSONEncoder().encode
+_TEXT = re.compile(r'[^"\\]+')
 
 
 def find_encoder(name: str | None) -> Encode:
@@ -74,12 +76,12 @@ def _in_ascii(line: str) -> str:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Write out the run of characters that a codec has stopped at."""
-    if not isinstance(error, UnicodeEncodeError):
+    """Write out the text that a codec has stopped at, up to its end or the next backslash."""
+    found = isinstance(error, UnicodeEncodeError) and _TEXT.match(error.object, error.start)
+    if not found:
         raise error
-    run = error.object[error.start : error.end]
-    run.encode()
-    return _quoted(run)[1:-1], error.end
+    found[0].encode()
+    return _quoted(found[0])[1:-1], found.end()
 
 
 # An error handler is several times as fast as a regular expression.
