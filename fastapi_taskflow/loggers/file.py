@@ -195,11 +195,12 @@ class FileLogger(HandlerObserver):
     The file and its missing parent directories are made at startup.
 
     Args:
-        path: The file; a relative path is taken from the directory of now.
+        path: The file; a relative path is taken from the directory of now. Behind a symbolic
+            link, the file that it leads to is rolled, and the link stays.
         max_bytes: The size limit in bytes at which the file is rolled; 0 means none. Not
             used with ``mode="watched"``.
-        backup_count: How many rolled files to keep; with 0 the file is never rolled. Not
-            used with ``mode="watched"``.
+        backup_count: How many rolled files to keep; with 0 the file is never rolled, and
+            grows, which startup warns of. Not used with ``mode="watched"``.
         mode: "rotate" to roll the file here, "watched" where logrotate or the like does.
         log_lifecycle: Whether status changes get a line too.
         min_level: The lowest level to write.
