@@ -146,15 +146,20 @@ class TaskEngine:
         """
         if self.loop is None:
             await self._begin()
-        found = self._observers.find(self._branch.users_handlers(execution.function.name))
-        if found or self.loop is None:
-            self._observers.attach()
+        self._serve_found(execution)
         task = asyncio.get_running_loop().create_task(self._runner.run(execution))
         execution.task = task
         task.add_done_callback(lambda task: self._ended(execution, task))
         await asyncio.wait({task})
+        self._serve_found(execution)
         if self._opened and (drain or self.loop is None):
             await self._observers.drain(self._drain_timeout)
+
+    def _serve_found(self, execution: Execution) -> None:
+        """Deliver on this loop to observers that a logging configuration has brought."""
+        found = self._observers.find(self._branch.users_handlers(execution.function.name))
+        if found or self.loop is None:
+            self._observers.attach()
 
     async def _begin(self) -> None:
         """Open and start what no lifespan has started."""
@@ -215,6 +220,7 @@ class TaskEngine:
             await self._active.wait_idle(self._time_left() if grace is None else grace)
             self._active.interrupt_all()
             await self._active.wait_idle(CLEANUP_SECONDS)
+            self._observers.find(self._branch.users_handlers())
             await self._observers.close(self._drain_timeout if drain is None else drain)
             await self._close_store()
             self._opened = False  # cut short before, it is still to be closed at exit

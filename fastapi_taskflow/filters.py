@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterable
 
 from fastapi_taskflow.context import TaskContext, get_task_context
-from fastapi_taskflow.records import GIVEN, copy_record, is_lifecycle
+from fastapi_taskflow.records import GIVEN, TRACE, copy_record, is_lifecycle
 from fastapi_taskflow.redact import DEFAULT_KEYS, Redactor
 from fastapi_taskflow.redact.record import redact_record
+from fastapi_taskflow.tracing import current_ids
 
-NO_TASK = "-"
-"""What ``TaskContextFilter`` puts where no task runs."""
+NONE = "-"
+"""What ``TaskContextFilter`` puts where no task runs, or no span is current."""
+
+_NO_TRACE = dict.fromkeys(TRACE, NONE)
 
 _CONTEXT = tuple(TaskContext.__dataclass_fields__)
 
@@ -42,7 +45,8 @@ class TaskContextFilter(logging.Filter):
     """Put the running task on every record that passes, so that any formatter can show it.
 
     A record of any library gets ``task_id``, ``func_name``, ``attempt`` and ``tags``, as
-    ``get_task_context()`` has them where the record is handled, or "-" where no task runs.
+    ``get_task_context()`` has them where the record is handled, and the ``trace_id`` and
+    ``span_id`` of the OpenTelemetry span that is current there; "-" where there is none.
     What a record has already stays; no record is turned away. For a handler that works in
     another thread, put the filter on the handler that feeds it.
     """
@@ -53,7 +57,9 @@ class TaskContextFilter(logging.Filter):
         context = get_task_context()
         for name in _CONTEXT:
             if name not in attributes:
-                attributes[name] = NO_TASK if context is None else getattr(context, name)
+                attributes[name] = NONE if context is None else getattr(context, name)
+        if TRACE[0] not in attributes:
+            attributes.update(current_ids() or _NO_TRACE)
         return True
 
 

@@ -116,9 +116,7 @@ class TaskManager:
         drain_timeout: Seconds = DRAIN_TIMEOUT,
     ) -> None:
         redactor = _redactor(redact)
-        observers = Observers(
-            () if loggers is None else loggers, str if redactor is None else redactor.text
-        )
+        observers = Observers(() if loggers is None else loggers, redactor)
         file = file_shorthand(
             log_file,
             max_bytes=log_file_max_bytes,
@@ -140,7 +138,7 @@ class TaskManager:
             whole_number("log_limit", log_limit, minimum=1)
         self._branch = Branch(
             [kept, *observers.sinks],
-            propagate=propagate,
+            propagate=yes_or_no("propagate", propagate),
             log_limit=log_limit,
             redactor=redactor,
         )

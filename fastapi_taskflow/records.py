@@ -78,6 +78,15 @@ def given_extra(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
+def foreign_extra(record: logging.LogRecord) -> dict[str, Any]:
+    """The extras of another library's record, under the names that its caller gave them."""
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in STANDARD_ATTRIBUTES and not name.startswith("__")
+    }
+
+
 def is_reserved(name: str) -> bool:
     """Whether a record's attribute of this name belongs to the standard library or to us."""
     return name in _RESERVED or name.startswith("__")

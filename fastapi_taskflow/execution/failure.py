@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.redact.traceback import ExcInfo, redact_traceback, traceback_text
 
 
@@ -17,16 +17,17 @@ class Failure:
 
     Attributes:
         exception: The error itself.
-        redact: Takes secrets out of its texts.
+        redactor: Takes secrets out of its texts; None leaves them in.
     """
 
     exception: BaseException
-    redact: Callable[[str], str] = str
+    redactor: Redactor | None = None
 
     @property
     def error(self) -> str:
         """The error's message, or its class where it has none."""
-        return self.redact(self._message())
+        message = self._message()
+        return message if self.redactor is None else self.redactor.text(message)
 
     def _message(self) -> str:
         try:
@@ -43,7 +44,7 @@ class Failure:
     @property
     def redacted_traceback(self) -> str | None:
         """The traceback, where it is not the error's own: it had secrets in it."""
-        return redact_traceback(self.redact, self.exc_info)
+        return redact_traceback(self.redactor, self.exc_info)
 
     @property
     def exc_info(self) -> ExcInfo:

@@ -24,6 +24,7 @@ from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.prints import prints_logged, prints_shown
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.store import LogEntry, TaskStore
+from fastapi_taskflow.tracing import current_ids
 
 _log = Diagnostics(f"{LIBRARY}.execution")
 
@@ -134,21 +135,21 @@ class Runner:
                 self._threads.slots.release()
             return None
         active_task.set(progress.emitter)
-        redact = progress.emitter.branch.redact
+        redactor = progress.emitter.branch.redactor
         try:
             with self._printing(execution):
                 result = await call_function(
                     function, execution.args, execution.kwargs, self._threads
                 )
         except BodyEndedError as ended:
-            return Failure(ended.error, redact)
+            return Failure(ended.error, redactor)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            return Failure(error, redact)  # the body's own doing
+            return Failure(error, redactor)  # the body's own doing
         except BaseException as error:  # noqa: BLE001  # the task's own code
             let_pass(error, awaited=True)
-            return Failure(error, redact)
+            return Failure(error, redactor)
         progress.succeed(result)
         return None
 
@@ -177,5 +178,5 @@ def _report(execution: Execution, failure: Failure) -> None:
         options.retries + 1,
         redacted or failure.error,
         exc_info=failure.exc_info if redacted is None else None,
-        extra={"task_id": context.task_id, "attempt": context.attempt},
+        extra={"task_id": context.task_id, "attempt": context.attempt, **current_ids()},
     )

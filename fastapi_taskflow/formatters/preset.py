@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastapi_taskflow.events import LifecycleEvent, LogEvent
-from fastapi_taskflow.filters import NO_TASK
+from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.levels import level_name
 from fastapi_taskflow.records import OWN_ATTRIBUTES
 
@@ -78,9 +78,7 @@ class Preset:
 def _of_a_task(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """What another library's record says of a task: "-" is no number, and no tags."""
     found = {key: attributes[key] for key in _CONTEXT if key in attributes}
-    return {
-        key: value for key, value in found.items() if type(value) is not str or value != NO_TASK
-    }
+    return {key: value for key, value in found.items() if type(value) is not str or value != NONE}
 
 
 def own_attributes(event: str | None) -> tuple[str, ...]:

@@ -12,17 +12,16 @@ from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.flood import Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
-from fastapi_taskflow.loggers.tracing import current_ids
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
     LIFECYCLE_LEVELS,
     TASK,
-    TRACE,
     TaskLogRecord,
     attach_extra,
 )
 from fastapi_taskflow.redact.traceback import ExcInfo
+from fastapi_taskflow.tracing import current_ids
 
 _diagnostics = Diagnostics(f"{LIBRARY}.execution")
 _reported: set[str] = set()
@@ -50,9 +49,7 @@ def make_record(
         let_pass(error)
         record = TaskLogRecord(*fields)
         report("the process's log record factory failed", error)
-    ids = current_ids()
-    if ids is not None:
-        record.__dict__.update(zip(TRACE, ids, strict=True))
+    record.__dict__.update(current_ids())
     if extra is not None:
         attach_extra(record, extra)
     return record

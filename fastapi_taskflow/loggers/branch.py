@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
@@ -17,14 +18,22 @@ from fastapi_taskflow.redact import Redactor
 class BranchLogger(TreeLogger):
     """One function's logger in a manager's branch."""
 
-    def __init__(self, name: str, pipeline: Ledger, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self, name: str, pipeline: Ledger, sinks: Sequence[Sink], unserved: set[ObserverHandler]
+    ) -> None:
         super().__init__(name)
         self.pipeline = pipeline
         self._sinks = sinks
+        self._unserved = unserved
 
     def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
         """The observers' handlers: one that is in the pipeline too gets a record once."""
         return [handler for sink in self._sinks for handler in sink.served(record)]
+
+    def on_handler(self, handler: logging.Handler) -> None:
+        """Remember an async observer's that nobody serves, lest its events be lost with it."""
+        if isinstance(handler, ObserverHandler) and not handler.is_served:
+            self._unserved.add(handler)
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count and report it."""
@@ -69,27 +78,26 @@ class Branch:
         self.log_limit = log_limit
         self.redactor = redactor
         self.pipeline = Ledger("pipeline")
-        self.pipeline.redact = self.redact
+        self.pipeline.redactor = redactor
         self._loggers: dict[str, FunctionLoggers] = {}
+        self._unserved: set[ObserverHandler] = set()
 
     def loggers(self, func_name: str) -> FunctionLoggers:
         """The loggers of a function: made once, never registered, gone with this branch."""
         loggers = self._loggers.get(func_name)
         if loggers is None:
             loggers = FunctionLoggers(
-                BranchLogger(f"{TASK}.{func_name}", self.pipeline, self.sinks),
-                BranchLogger(f"{LIFECYCLE}.{func_name}", self.pipeline, self.sinks),
+                self._logger(f"{TASK}.{func_name}"), self._logger(f"{LIFECYCLE}.{func_name}")
             )
             loggers = self._loggers.setdefault(func_name, loggers)
         return loggers
 
+    def _logger(self, name: str) -> BranchLogger:
+        return BranchLogger(name, self.pipeline, self.sinks, self._unserved)
+
     def new_budget(self) -> Budget | None:
         """The budget of a new task; None where there is no limit."""
         return None if self.log_limit is None else Budget(self.log_limit)
-
-    def redact(self, text: str) -> str:
-        """The text without secrets."""
-        return text if self.redactor is None else self.redactor.text(text)
 
     def redact_tags(self, tags: dict[str, str]) -> dict[str, str]:
         """The tags without secrets, as they are stored."""
@@ -98,9 +106,14 @@ class Branch:
     def users_handlers(self, func_name: str | None = None) -> Iterator[logging.Handler]:
         """The handlers of the process's own configuration that records reach.
 
+        Among them are those of async observers that nobody served when a record reached them,
+        though another configuration may have removed them since.
+
         Args:
             func_name: Those of which function's records; None means any.
         """
+        while self._unserved:
+            yield self._unserved.pop()
         if self.propagate:
             known = registered_loggers() if func_name is None else self.loggers(func_name)
             for logger in known:

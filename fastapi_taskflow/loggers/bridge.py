@@ -95,10 +95,15 @@ class ObserverHandler(logging.Handler):
 
     def claim(self, server: object) -> bool:
         """Ask to be served. Returns whether it was, of all askers, the first one alive."""
-        if self._server is not None and self._server() is not None:
+        if self.is_served:
             return False
         self._server = weakref.ref(server)
         return True
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is who serves it."""
+        return self._server is not None and self._server() is not None
 
     def is_claimed_by(self, server: object) -> bool:
         """Whether this one serves it."""

@@ -36,7 +36,7 @@ class Capture:
 
     def __init__(self, names: Iterable[str], branch: Branch) -> None:
         self._names = frozenset(_checked(names))
-        self._ears = [_Ear(name, self) for name in self._names]
+        self._ears = [_Ear(name, self) for name in sorted(self._names)]
         self.branch = branch
         self._running = 0
         self.start_afresh()
@@ -70,8 +70,10 @@ class Capture:
         """Whether a task runs."""
         return self._running > 0
 
-    def has_ended(self, ear: _Ear) -> None:
-        """Have an ear that was put back leave again, if the last task has ended meanwhile."""
+    def put_back(self, ear: _Ear) -> None:
+        """Have an ear listen again while a task runs, and leave should the last one end."""
+        if self._running:
+            ear.attach()
         if not self._running:
             ear.detach()
 
@@ -84,30 +86,31 @@ class Capture:
         return ROOT if ROOT in self._names else None
 
 
-class _Ear(logging.NullHandler):
-    """The handler on one captured logger.
-
-    A null handler has no lock: none must be held while the sinks, with locks of their own, get
-    the entry. And this library's own records pass it over.
-    """
+class _Ear:
+    """Listens on one captured logger."""
 
     def __init__(self, name: str, capture: Capture) -> None:
-        super().__init__()
         self._logger = logging.getLogger(name)
         self._capture = capture
         self._watch = _Watch(self)
+        self._watched: list[logging.Logger] = []
+        self._listener: _Listener | None = None
 
     def attach(self) -> None:
         """Listen on the logger; idempotent."""
-        self._logger.addHandler(self)
-        self._logger.addFilter(self._watch)
+        if self._listener not in self._logger.handlers:
+            self._listener = _Listener(self)  # a new one: dictConfig has forgotten the last
+            self._logger.addHandler(self._listener)
+        self._watch_on(self._logger)
 
     def detach(self) -> None:
-        """Leave the logger as it was."""
-        self._logger.removeFilter(self._watch)
-        self._logger.removeHandler(self)
+        """Leave all loggers as they were."""
+        while self._watched:
+            self._watched.pop().removeFilter(self._watch)
+        if self._listener is not None:
+            self._logger.removeHandler(self._listener)
 
-    def handle(self, record: logging.LogRecord) -> bool:
+    def hear(self, record: logging.LogRecord) -> None:
         """Make the record an entry of the task that runs here; what fails stays here."""
         emitter = active_task.get()
         if isinstance(emitter, TaskEmitter) and self._is_ours(emitter, record):
@@ -116,13 +119,27 @@ class _Ear(logging.NullHandler):
             except BaseException as error:  # noqa: BLE001  # no log call raises for our sake
                 let_pass(error)
                 report("a captured record failed and is lost", error)
-        return True
 
-    def watch(self) -> None:
-        """Listen on the logger again, should a new configuration have removed this."""
-        if self._capture.is_listening and self not in self._logger.handlers:
-            self._logger.addHandler(self)
-            self._capture.has_ended(self)
+    def check(self) -> None:
+        """Listen on the logger again, should a new configuration have put an end to it."""
+        if self._listener not in self._logger.handlers:
+            self._capture.put_back(self)
+
+    def expect_removal(self) -> None:
+        """Have a look at the next record of any logger whose records come here."""
+        if self._capture.is_listening:
+            for name, logger in list(logging.root.manager.loggerDict.items()):
+                if isinstance(logger, logging.Logger) and self._is_below(name):
+                    self._watch_on(logger)
+
+    def _watch_on(self, logger: logging.Logger) -> None:
+        if logger not in self._watched:
+            self._watched.append(logger)
+            logger.addFilter(self._watch)
+
+    def _is_below(self, name: str) -> bool:
+        own = self._logger.name
+        return own == ROOT or name.startswith(f"{own}.")
 
     def _is_ours(self, emitter: TaskEmitter, record: logging.LogRecord) -> bool:
         return (
@@ -132,15 +149,37 @@ class _Ear(logging.NullHandler):
         )
 
 
+class _Listener(logging.NullHandler):
+    """The handler on a captured logger.
+
+    A null handler has no lock: none must be held while the sinks, with locks of their own, get
+    the entry. And this library's own records pass it over.
+    """
+
+    def __init__(self, ear: _Ear) -> None:
+        super().__init__()
+        self._ear = ear
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass the record to the ear."""
+        self._ear.hear(record)
+        return True
+
+    def close(self) -> None:
+        """Called by ``dictConfig``, which goes on to remove handlers."""
+        super().close()
+        self._ear.expect_removal()
+
+
 class _Watch(logging.Filter):
-    """Passes everything."""
+    """Passes everything, and tells an ear."""
 
     def __init__(self, ear: _Ear) -> None:
         super().__init__()
         self._ear = ear
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self._ear.watch()
+        self._ear.check()
         return True
 
 

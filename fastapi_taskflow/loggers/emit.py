@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
     level_number_of,
@@ -27,9 +28,10 @@ from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import takers
-from fastapi_taskflow.records import LIFECYCLE_LEVELS, TASK, given_extra
+from fastapi_taskflow.records import LIFECYCLE_LEVELS, PREFIX, TASK, TRACE, foreign_extra
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.redact.traceback import ExcInfo
+from fastapi_taskflow.tracing import current_ids
 
 _orphans = Diagnostics(TASK)
 
@@ -131,7 +133,7 @@ class TaskEmitter:
             original = redact_record(self.branch.redactor, original)
         place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
         if self._budget is None or self._admits(self._budget, place, levelno):
-            extra = snapshot({**given_extra(original), "logger_name": original.name})
+            extra = snapshot(_captured_extra(original, self.context))
             self._enter(levelno, message_of(original), extra, place, original)
 
     def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
@@ -230,6 +232,20 @@ class TaskEmitter:
         if self.branch.redactor is not None:
             record = redact_record(self.branch.redactor, record)
         return order.send(Addressed(logger, record, heard), self.branch.sinks)
+
+
+def _captured_extra(original: logging.LogRecord, context: TaskContext) -> dict[str, Any]:
+    """A captured record's extras, but for what a filter has told it of the task, and its logger."""
+    told = {**asdict(context), **dict.fromkeys(TRACE, NONE), **current_ids()}
+    extra = {
+        name: value
+        for name, value in foreign_extra(original).items()
+        if name not in told or told[name] != value
+    }
+    name = "logger_name"
+    if name in extra:
+        extra[PREFIX + name] = extra[name]
+    return {**extra, name: original.name}
 
 
 def _hearers_of(original: logging.LogRecord) -> tuple[logging.Handler, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.tree import TreeLogger
 from fastapi_taskflow.records import LIBRARY
+from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.redact.traceback import redact_traceback
 
 REPORT_INTERVAL = 60.0
@@ -81,7 +82,7 @@ class Ledger:
     """The mutable figures behind one observer's ``ObserverStats``.
 
     Attributes:
-        redact: Takes secrets out of what the observer's errors say.
+        redactor: Takes secrets out of what the observer's errors say; None leaves them in.
 
     The counters are plain integers: on CPython an ``+=`` on an attribute is not interrupted
     by another thread, since the interpreter switches threads only at calls and loops.
@@ -99,7 +100,7 @@ class Ledger:
         "last_error",
         "lost",
         "name",
-        "redact",
+        "redactor",
     )
 
     def __init__(self, name: str) -> None:
@@ -112,7 +113,7 @@ class Ledger:
         self.errors = 0
         self.high_water = 0
         self.last_error: str | None = None
-        self.redact: Callable[[str], str] = str
+        self.redactor: Redactor | None = None
         self._unreported = 0
         self._next_report = 0.0
 
@@ -126,7 +127,8 @@ class Ledger:
         """
         self.errors += 1
         self.lost += accepted
-        self.last_error = self.redact(_describe(error))
+        said = _describe(error)
+        self.last_error = said if self.redactor is None else self.redactor.text(said)
         self._report(f"failed while {doing}: {self.last_error}", error)
 
     def drop(self, reason: str, levels: Iterable[str]) -> None:
@@ -169,7 +171,7 @@ class Ledger:
     def _say(self, what: str, count: int, error: BaseException | None) -> None:
         news.busy = True  # a handler of the user's that fails on the report ends it here
         try:
-            redacted = None if error is None else _redacted(self.redact, error)
+            redacted = None if error is None else _redacted(self.redactor, error)
             diagnostics.error(
                 "Observer %s %s (%d since the last report; tasks are not affected)%s",
                 self.name,
@@ -191,8 +193,8 @@ def _describe(error: BaseException) -> str:
         return name
 
 
-def _redacted(redact: Callable[[str], str], error: BaseException) -> str | None:
-    return redact_traceback(redact, (type(error), error, error.__traceback__))
+def _redacted(redactor: Redactor | None, error: BaseException) -> str | None:
+    return redact_traceback(redactor, (type(error), error, error.__traceback__))
 
 
 class Diagnostics(TreeLogger):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from itertools import chain
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from fastapi_taskflow.loggers.hooks import HOOK_TIMEOUT, run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
 from fastapi_taskflow.loggers.queued import QueuedHandler
 from fastapi_taskflow.loggers.tree import reachable
+from fastapi_taskflow.redact import Redactor
 
 ObserverChoice = TaskObserver | logging.Handler | logging.Logger | str
 """What ``loggers=`` takes; a text is a logger's name."""
@@ -31,14 +32,14 @@ class Observers:
 
     Args:
         choices: What ``loggers=`` was given. One that is there twice counts once.
-        redact: Takes secrets out of what the observers' errors say.
+        redactor: Takes secrets out of what the observers' errors say; None leaves them in.
 
     Raises:
         ConfigurationError: One of them is no observer, or asks for a level that there is not.
     """
 
-    def __init__(self, choices: Iterable[object], redact: Callable[[str], str] = str) -> None:
-        self._redact = redact
+    def __init__(self, choices: Iterable[object], redactor: Redactor | None = None) -> None:
+        self._redactor = redactor
         self.sinks: list[Sink] = []
         self._choices: list[ObserverChoice] = []
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
@@ -62,7 +63,7 @@ class Observers:
             self._deferred.append(handler)
         else:
             self.sinks.append(Sink(handler, Ledger(self._free_name(type(choice).__name__))))
-        self.sinks[-1].ledger.redact = self._redact
+        self.sinks[-1].ledger.redactor = self._redactor
         if isinstance(handler, AdoptingHandler) and isinstance(handler.target, AdoptedLogger):
             self._loggers.append(handler.target.logger)
         if isinstance(handler, ObserverHandler):
@@ -86,7 +87,7 @@ class Observers:
             handler.in_pipeline = True
             if handler not in self._found:
                 handler.ledger.name = self._free_name(handler.ledger.name)
-                handler.ledger.redact = self._redact
+                handler.ledger.redactor = self._redactor
                 self._found.append(handler)
         return bool(found)
 

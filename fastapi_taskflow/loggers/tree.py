@@ -149,6 +149,7 @@ class TreeLogger(logging.Logger):
     def deliver(self, record: logging.LogRecord) -> None:
         """Hand a record to each handler above that wants it, once, in the usual order."""
         for handler in takers(self.registered(), record, self.served(record)):
+            self.on_handler(handler)
             try:
                 taken = hand_over(handler, record)
             except BaseException as error:  # noqa: BLE001  # see let_pass
@@ -156,6 +157,9 @@ class TreeLogger(logging.Logger):
                 self.on_error(error, f"handling a record in {handler!r}")
             else:
                 self.on_handled(taken=bool(taken))
+
+    def on_handler(self, handler: logging.Handler) -> None:
+        """A handler of the user's is about to get a record."""
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """A handler or filter of the user's raised an error."""

@@ -111,7 +111,7 @@ def _redacted_traceback(redactor: Redactor, record: logging.LogRecord) -> dict[s
         kind, error, trace = record.exc_info
         if kind is None or error is None:
             return {}
-        redacted = redact_traceback(redactor.text, (kind, error, trace))
+        redacted = redact_traceback(redactor, (kind, error, trace))
     except BaseException as another:  # noqa: BLE001  # the exception's own code, or no exc_info
         let_pass(another)
         redacted = redactor.replacement

@@ -75,10 +75,10 @@ class Redactor:
         spans = [*self._keyed.spans(text), *self._free_spans(text)]
         return self._replace(text, spans) if spans else text
 
-    def number(self, number: str) -> str:
-        """The same for a number's digits: there are no keys in them."""
-        spans = list(self._free_spans(number))
-        return self._replace(number, spans) if spans else number
+    def unkeyed(self, text: str) -> str:
+        """The same for text in which a key's name says nothing: a number's digits, code."""
+        spans = list(self._free_spans(text))
+        return self._replace(text, spans) if spans else text
 
     def value(self, value: Any) -> Any:
         """A copy of any value without secrets; the same object, if there are none.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 
 from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.redact.redactor import Redactor
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 """An error as ``logging`` has it."""
@@ -17,20 +19,31 @@ def traceback_text(exc_info: ExcInfo) -> str:
     return "".join(traceback.format_exception(*exc_info))
 
 
-def redact_traceback(redact: Callable[[str], str], exc_info: ExcInfo) -> str | None:
+_FRAME = re.compile(r'[ |+-]*File ".*", line [0-9]+')
+"""How the text of a frame begins, in a group of errors as well."""
+
+
+def redact_traceback(redactor: Redactor | None, exc_info: ExcInfo) -> str | None:
     """The traceback's text without secrets; None where it has none.
 
     Each error's message is searched by itself too, so that a pattern finds in it what it finds
-    in the message alone, whatever the line is on which the traceback has it.
+    in the message alone, whatever the line is on which the traceback has it. The lines of code
+    have no values of keys: of ``login(password=given)`` nothing is secret.
     """
-    text = redacted = traceback_text(exc_info)
+    if redactor is None:
+        return None
+    parts = list(traceback.TracebackException(*exc_info).format())
+    text, redacted = "".join(parts), "".join(_redact_part(redactor, part) for part in parts)
     for error in _chain(exc_info[1]):
         message = _message(error)
-        cleaned = redact(message)
+        cleaned = redactor.text(message)
         if cleaned != message:
             redacted = redacted.replace(message, cleaned)
-    redacted = redact(redacted)
     return None if redacted == text else redacted
+
+
+def _redact_part(redactor: Redactor, part: str) -> str:
+    return redactor.unkeyed(part) if _FRAME.match(part) else redactor.text(part)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

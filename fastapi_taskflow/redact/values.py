@@ -36,7 +36,7 @@ class Rules(Protocol):
     def text(self, text: str) -> str:
         """The text without secrets."""
 
-    def number(self, number: str) -> str:
+    def unkeyed(self, number: str) -> str:
         """The digits without secrets."""
 
 
@@ -77,7 +77,7 @@ class RedactedCopy:
             return self._noted(value, value, self._rules.text(value))
         if kind is int or kind is float:
             digits = repr(value)
-            return self._noted(value, digits, self._rules.number(digits))
+            return self._noted(value, digits, self._rules.unkeyed(digits))
         if issubclass(kind, (bytes, bytearray, memoryview)):
             return self._bytes(value)
         if id(value) in self._copies:
