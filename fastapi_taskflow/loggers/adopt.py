@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import Context, copy_context
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import ConfigurationError
@@ -39,8 +42,8 @@ class Target(Protocol):
     def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
         """Who gets the record, decided where it is sent; None where it is turned away."""
 
-    def flush(self) -> None:
-        """Have everything written out."""
+    def handlers(self) -> Iterable[logging.Handler]:
+        """Whom it hands records to, as things are now."""
 
 
 class AdoptedHandler:
@@ -63,9 +66,9 @@ class AdoptedHandler:
             return None
         return record, (handler,)
 
-    def flush(self) -> None:
-        """Flush the handler."""
-        self.handler.flush()
+    def handlers(self) -> Iterable[logging.Handler]:
+        """The handler."""
+        return (self.handler,)
 
 
 class AdoptedLogger:
@@ -96,10 +99,9 @@ class AdoptedLogger:
         handlers = tuple(takers(self.logger, record, (*heard, *self._served(record))))
         return own if passed is True else passed, handlers
 
-    def flush(self) -> None:
-        """Flush the handlers within reach."""
-        for handler in reachable(self.logger):
-            handler.flush()
+    def handlers(self) -> Iterable[logging.Handler]:
+        """The handlers within reach."""
+        return reachable(self.logger)
 
 
 class _Item(NamedTuple):
@@ -123,6 +125,7 @@ class AdoptingHandler(QueuedHandler[_Item]):
     def __init__(self, target: Target, *, queue_size: int = QUEUE_SIZE) -> None:
         self.target = target
         super().__init__(target.name, queue_size=queue_size)
+        _living.add(self)
 
     def start_afresh(self) -> None:
         """Begin with an empty queue, and nothing sent."""
@@ -174,7 +177,8 @@ class AdoptingHandler(QueuedHandler[_Item]):
     def _deliver(self, address: Address | None) -> None:
         active_task.set(None)
         if address is None:
-            self.target.flush()
+            for handler in self.target.handlers():
+                handler.flush()
             return
         record, handlers = address
         errors, taken = [], not handlers
@@ -187,6 +191,56 @@ class AdoptingHandler(QueuedHandler[_Item]):
             raise errors[0]
         if not taken:
             self.ledger.turn_away()
+
+
+class _ExitLock:
+    """A handler's own lock, for which nobody waits longer than ``FLUSH_SECONDS``.
+
+    At exit ``logging.shutdown`` takes the lock of every handler. Where our thread hangs in one,
+    its peer not reading, it has that lock, and the process would never end. On an ``OSError``
+    the handler is passed over, neither flushed nor closed, either of which may hang as well.
+    """
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        if not self._lock.acquire(timeout=FLUSH_SECONDS):
+            raise TimeoutError("the handler hangs")
+        return True
+
+    def release(self) -> None:
+        with contextlib.suppress(RuntimeError):  # logging.shutdown releases what it didn't get
+            self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def __getattr__(self, name: str) -> Any:  # a fork asks for another method
+        return getattr(self._lock, name)
+
+
+def _let_exit() -> None:
+    """Have no adopted handler hold up the interpreter's exit."""
+    adopted = [each for adopting in list(_living) for each in adopting.target.handlers()]
+    for handler in {part for each in adopted for part in _with_targets(each)}:
+        lock: Any = getattr(handler, "lock", None)
+        if lock is not None:
+            vars(handler)["lock"] = _ExitLock(lock)
+
+
+def _with_targets(handler: object) -> Iterator[logging.Handler]:
+    """A handler, and what it feeds in turn, as ``MemoryHandler`` does."""
+    while isinstance(handler, logging.Handler):
+        yield handler
+        handler = getattr(handler, "target", None)
+
+
+_living: weakref.WeakSet[AdoptingHandler] = weakref.WeakSet()
+atexit.register(_let_exit)  # logging was imported before: its own shutdown runs after this
 
 
 def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> AdoptingHandler:
