@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -64,24 +64,35 @@ def bind_task_context(fn: Callable[P, R]) -> Callable[P, R]:
     just that.
 
     Args:
-        fn: A function, or a coroutine function, whose coroutine then runs as an asyncio task.
+        fn: A function, or one that gives a coroutine, which then runs as an asyncio task.
 
     Raises:
         ConfigurationTypeError: It is not callable, or a generator function, whose body would
             run outside.
     """
-    is_generator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+    is_generator = _is(inspect.isgeneratorfunction, fn) or _is(inspect.isasyncgenfunction, fn)
     if is_generator or not callable(fn):
         raise ConfigurationTypeError("fn", fn, "a function or a coroutine function")
     context = copy_context()
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return context.copy().run(fn, *args, **kwargs)
+        own = context.copy()
+        result = own.run(fn, *args, **kwargs)
+        return cast("R", _as_task(result, own)) if inspect.iscoroutine(result) else result
 
     @functools.wraps(fn)
     async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-        coroutine = cast("Any", fn(*args, **kwargs))  # R is a coroutine
-        return await asyncio.create_task(coroutine, context=context.copy())
+        return await cast("Any", call(*args, **kwargs))
 
-    return cast("Callable[P, R]", call_async) if inspect.iscoroutinefunction(fn) else call
+    is_async = _is(inspect.iscoroutinefunction, fn)
+    return cast("Callable[P, R]", call_async) if is_async else call
+
+
+async def _as_task(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
+    return await asyncio.create_task(coroutine, context=context)
+
+
+def _is(kind: Callable[[object], bool], fn: object) -> bool:
+    """Whether a callable is of a kind, itself or by its ``__call__``."""
+    return kind(fn) or kind(getattr(type(fn), "__call__", None))  # noqa: B004  # not whether

@@ -71,6 +71,7 @@ class TaskEngine:
         self._shutdown_timeout = shutdown_timeout
         self._drain_timeout = drain_timeout
         self._active = ActiveTasks()
+        self._leaving: set[asyncio.Future[None]] = set()
         self._signals = ShutdownSignals(self._signal_received)
         self._signalled_at: float | None = None
         self._clock: asyncio.TimerHandle | None = None
@@ -147,8 +148,7 @@ class TaskEngine:
         if self.loop is None:
             await self._begin()
         self._serve_found(execution)
-        task = asyncio.get_running_loop().create_task(self._runner.run(execution))
-        execution.task = task
+        task = execution.run_by(self._runner)
         task.add_done_callback(lambda task: self._ended(execution, task))
         await asyncio.wait({task})
         self._serve_found(execution)
@@ -160,6 +160,11 @@ class TaskEngine:
         found = self._observers.find(self._branch.users_handlers(execution.function.name))
         if found or self.loop is None:
             self._observers.attach()
+        if found:  # by a new configuration, which may have taken others away
+            for handler in self._observers.take_leave(self._branch.users_handlers()):
+                leaving = asyncio.ensure_future(handler.leave(self._drain_timeout))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
 
     async def _begin(self) -> None:
         """Open and start what no lifespan has started."""
@@ -221,7 +226,10 @@ class TaskEngine:
             self._active.interrupt_all()
             await self._active.wait_idle(CLEANUP_SECONDS)
             self._observers.find(self._branch.users_handlers())
-            await self._observers.close(self._drain_timeout if drain is None else drain)
+            drain = self._drain_timeout if drain is None else drain
+            if self._leaving:
+                await asyncio.wait(self._leaving, timeout=drain)
+            await self._observers.close(drain)
             await self._close_store()
             self._opened = False  # cut short before, it is still to be closed at exit
         finally:

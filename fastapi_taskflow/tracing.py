@@ -18,7 +18,9 @@ def current_ids() -> dict[str, str]:
     get_current_span = getattr(trace, "get_current_span", None)  # none while it is imported
     if get_current_span is None:
         return {}
-    span = get_current_span().get_span_context()
-    if not span.is_valid:
-        return {}
-    return dict(zip(TRACE, (f"{span.trace_id:032x}", f"{span.span_id:016x}"), strict=True))
+    try:
+        span = get_current_span().get_span_context()
+        ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()
+    except Exception:  # noqa: BLE001  # somebody's span: no line is lost to it
+        ids = ()
+    return dict(zip(TRACE, ids, strict=False))

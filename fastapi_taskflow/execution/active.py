@@ -47,8 +47,7 @@ class ActiveTasks:
         with self._guard:
             left = list(self._executions.values())
         for execution in left:
-            execution.progress.interrupt()
-            execution.stop()
+            execution.interrupt()
             if execution.task is None:
                 self.remove(execution)
 

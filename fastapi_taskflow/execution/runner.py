@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +42,7 @@ class Execution:
         progress: Its way through its statuses.
         origin: What identifies the OpenTelemetry span that it was enqueued in, if any.
         task: What runs it; None until then.
+        variables: The context variables of what runs it.
     """
 
     function: TaskFunction
@@ -48,17 +51,37 @@ class Execution:
     progress: Progress
     origin: Any = None  # OpenTelemetry is optional
     task: asyncio.Task[None] | None = field(default=None)
+    variables: Context = field(default_factory=copy_context)
 
     @property
     def context(self) -> TaskContext:
         """What its records say of it now."""
         return self.progress.emitter.context
 
-    def stop(self) -> None:
-        """Cancel what runs it, from any thread. A body in a thread is no longer awaited."""
+    def run_by(self, runner: Runner) -> asyncio.Task[None]:
+        """Begin to run it on this loop."""
+        self.variables = copy_context()
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(runner.run(self), context=self.variables)
+        return self.task
+
+    def interrupt(self) -> None:
+        """End it, from any thread. A body in a thread is no longer awaited."""
+        # In its context variables, a copy, as they are in use: the news has its span's ids.
+        self.variables.copy().run(self.progress.interrupt)
         if self.task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nothing runs there
                 self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+
+@contextlib.contextmanager
+def _interrupting(execution: Execution) -> Iterator[None]:
+    """Interrupt the task where the block is cancelled, or worse: none stays RUNNING for ever."""
+    try:
+        yield
+    except BaseException:
+        execution.progress.interrupt()
+        raise
 
 
 class Runner:
@@ -92,19 +115,17 @@ class Runner:
 
         Cancelling the task that runs this interrupts the execution.
         """
-        try:
+        with _interrupting(execution):
             await self._slots.acquire()
             try:
                 with (
                     self._capture.listening(),
                     task_span(execution.context, execution.origin) as span,
+                    _interrupting(execution),  # within the span: the news has its ids
                 ):
                     await self._attempt_all(execution, span)
             finally:
                 self._slots.release()
-        except BaseException:  # cancelled, or worse: no task stays RUNNING for ever
-            execution.progress.interrupt()
-            raise
 
     async def _attempt_all(self, execution: Execution, span: TaskSpan) -> None:
         options = execution.function.options

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from fastapi_taskflow.context import TaskContext
+from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.loggers.birth import report
 
@@ -56,7 +56,11 @@ def current_span_context() -> Any:
     get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
     if get_current_span is None:  # not imported, or not yet as a whole
         return None
-    context = get_current_span().get_span_context()
+    try:
+        context = get_current_span().get_span_context()
+    except Exception as error:  # noqa: BLE001  # somebody's span is no task's business
+        report(_BROKEN, error)
+        return None
     return context if context.is_valid else None
 
 
@@ -71,13 +75,19 @@ def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
         context: The task.
         origin: What identifies the span it was enqueued in, or None.
     """
-    with ExitStack() as stack:
-        try:
-            span = stack.enter_context(_span(context, origin))
-        except Exception as error:  # noqa: BLE001  # somebody's processor is no task's business
-            report(_BROKEN, error)
-            span = TaskSpan(None)
+    stack = ExitStack()
+    try:
+        span = stack.enter_context(_span(context, origin))
+    except Exception as error:  # noqa: BLE001  # somebody's processor is no task's business
+        report(_BROKEN, error)
+        span = TaskSpan(None)
+    try:
         yield span
+    finally:
+        try:
+            stack.close()
+        except Exception as error:  # noqa: BLE001  # as above
+            report(_BROKEN, error)
 
 
 @contextmanager
@@ -91,7 +101,8 @@ def _span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
         "fastapi_taskflow.func_name": context.func_name,
     }
     current = trace.get_current_span()
-    if getattr(current, "name", None) == FASTAPI_SPAN:
+    # A task that another one runs is not what FastAPI's span is about.
+    if getattr(current, "name", None) == FASTAPI_SPAN and active_task.get() is None:
         current.set_attributes(attributes)
         if origin is not None:
             current.add_link(origin)

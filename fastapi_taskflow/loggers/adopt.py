@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
 import logging
-import threading
-import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextvars import Context, copy_context
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.filters import own_record
+from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.queued import QUEUE_SIZE, QueuedHandler
 from fastapi_taskflow.loggers.tree import hand_over, reachable, takers
@@ -24,9 +21,6 @@ FLUSH_SECONDS = 2.0
 """How long a user's handlers may take to write everything out at the end."""
 
 Handlers = Collection[logging.Handler]
-
-Served = Callable[[logging.LogRecord], Handlers]
-"""The handlers that have a record already, by another way."""
 
 Address = tuple[logging.LogRecord, Handlers]
 """A record, and the handlers that it is for."""
@@ -51,18 +45,16 @@ class AdoptedHandler:
 
     Args:
         handler: The handler.
-        served: What has had a record before it.
     """
 
-    def __init__(self, handler: logging.Handler, served: Served) -> None:
+    def __init__(self, handler: logging.Handler) -> None:
         self.handler = handler
         self.name = type(handler).__name__
-        self._served = served
 
     def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
         """The handler, unless its level, as it is now, or a record it has had, say no."""
         handler = self.handler
-        if record.levelno < handler.level or handler in (*heard, *self._served(record)):
+        if record.levelno < handler.level or handler in heard:
             return None
         return record, (handler,)
 
@@ -79,13 +71,11 @@ class AdoptedLogger:
 
     Args:
         logger: The logger.
-        served: What has had a record before it.
     """
 
-    def __init__(self, logger: logging.Logger, served: Served) -> None:
+    def __init__(self, logger: logging.Logger) -> None:
         self.logger = logger
         self.name = type(logger).__name__
-        self._served = served
 
     def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
         """The handlers, if the logger's effective level and filters, as they are now, agree."""
@@ -96,7 +86,7 @@ class AdoptedLogger:
         passed: bool | logging.LogRecord = self.logger.filter(own)
         if not passed:
             return None
-        handlers = tuple(takers(self.logger, record, (*heard, *self._served(record))))
+        handlers = tuple(takers(self.logger, record, heard))
         return own if passed is True else passed, handlers
 
     def handlers(self) -> Iterable[logging.Handler]:
@@ -125,29 +115,23 @@ class AdoptingHandler(QueuedHandler[_Item]):
     def __init__(self, target: Target, *, queue_size: int = QUEUE_SIZE) -> None:
         self.target = target
         super().__init__(target.name, queue_size=queue_size)
-        _living.add(self)
+        pass_over_at_exit(self)
 
-    def start_afresh(self) -> None:
-        """Begin with an empty queue, and nothing sent."""
-        super().start_afresh()
-        self._sent = threading.local()
+    def handlers(self) -> Iterable[logging.Handler]:
+        """Whom the target hands records to."""
+        return self.target.handlers()
 
-    def queue(self, record: logging.LogRecord, heard: Handlers = ()) -> bool:
+    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
         """Queue a copy of the record, if the target wants it."""
         address = self.target.address(record, heard)
         if address is None:
             return False
         own, handlers = address
-        self._sent.last = record, handlers
+        heard.extend(handlers)
         with self.lock:
             if self._has_room(own):
                 self._put(_Item((copy_record(own), handlers), copy_context()))
         return True
-
-    def served(self, record: logging.LogRecord) -> Handlers:
-        """The target's handlers, if the record was for them."""
-        last, handlers = getattr(self._sent, "last", (None, ()))
-        return handlers if last is record else ()
 
     def record_in(self, item: _Item) -> logging.LogRecord | None:
         """The record that was queued; a flush has none."""
@@ -193,70 +177,19 @@ class AdoptingHandler(QueuedHandler[_Item]):
             self.ledger.turn_away()
 
 
-class _ExitLock:
-    """A handler's own lock, for which nobody waits longer than ``FLUSH_SECONDS``.
-
-    At exit ``logging.shutdown`` takes the lock of every handler. Where our thread hangs in one,
-    its peer not reading, it has that lock, and the process would never end. On an ``OSError``
-    the handler is passed over, neither flushed nor closed, either of which may hang as well.
-    """
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-
-    def acquire(self) -> bool:
-        if not self._lock.acquire(timeout=FLUSH_SECONDS):
-            raise TimeoutError("the handler hangs")
-        return True
-
-    def release(self) -> None:
-        with contextlib.suppress(RuntimeError):  # logging.shutdown releases what it didn't get
-            self._lock.release()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
-
-    def __getattr__(self, name: str) -> Any:  # a fork asks for another method
-        return getattr(self._lock, name)
-
-
-def _let_exit() -> None:
-    """Have no adopted handler hold up the interpreter's exit."""
-    adopted = [each for adopting in list(_living) for each in adopting.target.handlers()]
-    for handler in {part for each in adopted for part in _with_targets(each)}:
-        lock: Any = getattr(handler, "lock", None)
-        if lock is not None:
-            vars(handler)["lock"] = _ExitLock(lock)
-
-
-def _with_targets(handler: object) -> Iterator[logging.Handler]:
-    """A handler, and what it feeds in turn, as ``MemoryHandler`` does."""
-    while isinstance(handler, logging.Handler):
-        yield handler
-        handler = getattr(handler, "target", None)
-
-
-_living: weakref.WeakSet[AdoptingHandler] = weakref.WeakSet()
-atexit.register(_let_exit)  # logging was imported before: its own shutdown runs after this
-
-
-def adopt(choice: logging.Handler | logging.Logger | str, served: Served) -> AdoptingHandler:
+def adopt(choice: logging.Handler | logging.Logger | str) -> AdoptingHandler:
     """A sink's handler that feeds a user's handler, or logger, given itself or by its name.
 
     Args:
         choice: The handler, the logger, or the name.
-        served: What has had a record before it.
 
     Raises:
         ConfigurationError: The name can't be a logger's.
     """
     if isinstance(choice, logging.Handler):
-        return AdoptingHandler(AdoptedHandler(choice, served))
+        return AdoptingHandler(AdoptedHandler(choice))
     logger = _logger_named(choice) if isinstance(choice, str) else choice
-    return AdoptingHandler(AdoptedLogger(logger, served))
+    return AdoptingHandler(AdoptedLogger(logger))
 
 
 def _logger_named(name: str) -> logging.Logger:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Iterable
 from itertools import islice
 
 from fastapi_taskflow.filters import own_record
+from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit
 from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.queue import DeliveryQueue
@@ -31,12 +32,18 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
     def __init__(self, writer: ObservedHandler, name: str) -> None:
         self.writer = writer
         super().__init__(name)
+        pass_over_at_exit(self)
 
-    def queue(self, record: logging.LogRecord, heard: Collection[logging.Handler] = ()) -> bool:
+    def handlers(self) -> Iterable[logging.Handler]:
+        """The handler."""
+        return (self.writer,)
+
+    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
         """Queue a copy of the record, if the handler's level and filters let it through."""
         writer = self.writer
         if record.levelno < writer.level or writer in heard:
             return False
+        heard.append(writer)
         if writer.filters:
             passed: bool | logging.LogRecord = writer.filter(own_record(writer, record))
             if not passed:
@@ -46,10 +53,6 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
             if self._has_room(record):
                 self._put(copy_record(record))
         return True
-
-    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handler that it writes with."""
-        return (self.writer,)
 
     def record_in(self, item: logging.LogRecord) -> logging.LogRecord:
         """The item itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,20 +16,34 @@ from fastapi_taskflow.records import LIFECYCLE, TASK
 from fastapi_taskflow.redact import Redactor
 
 
+class _Turn(threading.local):
+    """Who has had the record that this thread hands to the users' handlers."""
+
+    heard: Collection[logging.Handler] = ()
+
+
+_turn = _Turn()
+
+
 class BranchLogger(TreeLogger):
     """One function's logger in a manager's branch."""
 
-    def __init__(
-        self, name: str, pipeline: Ledger, sinks: Sequence[Sink], unserved: set[ObserverHandler]
-    ) -> None:
+    def __init__(self, name: str, pipeline: Ledger, unserved: set[ObserverHandler]) -> None:
         super().__init__(name)
         self.pipeline = pipeline
-        self._sinks = sinks
         self._unserved = unserved
 
-    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
+    def handle_once(self, record: logging.LogRecord, heard: Collection[logging.Handler]) -> None:
+        """Hand a record to the users' handlers, but for those that have it already."""
+        before, _turn.heard = _turn.heard, heard
+        try:
+            self.handle(record)
+        finally:
+            _turn.heard = before
+
+    def heard(self) -> Collection[logging.Handler]:
         """The observers' handlers: one that is in the pipeline too gets a record once."""
-        return [handler for sink in self._sinks for handler in sink.served(record)]
+        return _turn.heard
 
     def on_handler(self, handler: logging.Handler) -> None:
         """Remember an async observer's that nobody serves, lest its events be lost with it."""
@@ -93,7 +108,7 @@ class Branch:
         return loggers
 
     def _logger(self, name: str) -> BranchLogger:
-        return BranchLogger(name, self.pipeline, self.sinks, self._unserved)
+        return BranchLogger(name, self.pipeline, self._unserved)
 
     def new_budget(self) -> Budget | None:
         """The budget of a new task; None where there is no limit."""
@@ -120,7 +135,15 @@ class Branch:
                 own = logger.registered() if isinstance(logger, TreeLogger) else logger
                 yield from reachable(own)
 
-    def send_on(self, logger: BranchLogger, record: logging.LogRecord) -> None:
-        """Let the record go on to the users' handlers, as any library's would."""
+    def send_on(
+        self, logger: BranchLogger, record: logging.LogRecord, heard: Collection[logging.Handler]
+    ) -> None:
+        """Let the record go on to the users' handlers, as any library's would.
+
+        Args:
+            logger: The logger of the task's function.
+            record: The record.
+            heard: The handlers that have had it.
+        """
         if self.propagate and logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+            logger.handle_once(record, heard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import pkgutil
@@ -18,7 +19,7 @@ from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
-from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.ledger import Ledger, news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.records import event_from, level_of
 
@@ -118,6 +119,14 @@ class ObserverHandler(logging.Handler):
         """How many events wait, or are being handled."""
         return self._queue.unfinished
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter the record and queue its event. Reports wait until the lock is free again."""
+        news.hold()
+        try:
+            return super().handle(record)
+        finally:
+            news.release()
+
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's event. A record of another library has none and is passed over."""
         event = event_from(record)
@@ -149,6 +158,13 @@ class ObserverHandler(logging.Handler):
         while not self._queue.reached(goal):
             self.attach()
             await self._queue.wait(goal)
+
+    async def leave(self, timeout: float) -> None:
+        """Drain for so many seconds at most, and stop, for good."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.drain(), timeout)
+        await self.stop()
+        self.unclaim()
 
     async def stop(self) -> None:
         """End delivery, count as lost what still waits, and run the observer's ``close()``."""

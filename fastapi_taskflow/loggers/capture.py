@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 
 from fastapi_taskflow.context import active_task
@@ -17,6 +18,13 @@ from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.records import LIBRARY
 
 ROOT = "root"
+
+
+class _Heard(threading.local):
+    """The records that this thread has heard, as long as they live."""
+
+    def __init__(self) -> None:
+        self.records: weakref.WeakSet[logging.LogRecord] = weakref.WeakSet()
 
 
 class Capture:
@@ -45,6 +53,7 @@ class Capture:
     def start_afresh(self) -> None:
         """Have a lock that nobody holds."""
         self._guard = threading.Lock()
+        self._heard = _Heard()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -76,6 +85,17 @@ class Capture:
             ear.attach()
         if not self._running:
             ear.detach()
+
+    def is_new(self, record: logging.LogRecord) -> bool:
+        """Whether this thread has not heard the record yet.
+
+        A configuration that changes while a record is on its way can bring it here twice.
+        """
+        records = self._heard.records
+        if record in records:
+            return False
+        records.add(record)
+        return True
 
     def nearest(self, name: str) -> str | None:
         """The captured logger to which records of this name come first."""
@@ -146,6 +166,7 @@ class _Ear:
             emitter.branch is self._capture.branch
             and not f"{record.name}.".startswith(f"{LIBRARY}.")  # on root: our own
             and self._capture.nearest(record.name) in (self._logger.name, None)
+            and self._capture.is_new(record)
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 
 from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
@@ -21,26 +20,24 @@ class Sink:
         self.ledger = ledger
         self._queued = handler if isinstance(handler, QueuedHandler) else None
 
-    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handlers that a record reaches by this sink."""
-        return (self.handler,) if self._queued is None else self._queued.served(record)
-
-    def send(self, record: logging.LogRecord, heard: Collection[logging.Handler] = ()) -> None:
+    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
         """Hand a record over, in the calling thread. Nothing that the handler raises comes back.
 
         Args:
             record: The record.
-            heard: The handlers that have had what it tells of already.
+            heard: The handlers that have had what it tells of already; those that have it, or
+                turn it away, by this call are added.
         """
         handler, ledger = self.handler, self.ledger
         if record.levelno < handler.level or handler in heard:
             ledger.filtered += 1
             return
         try:
-            if self._queued is None:
-                taken = handler.handle(own_record(handler, record))
-            else:
+            if self._queued is not None:
                 taken = self._queued.queue(record, heard)
+            else:
+                heard.append(handler)
+                taken = handler.handle(own_record(handler, record))
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             ledger.fail(error, "handling a record")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection
 from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
@@ -28,9 +27,16 @@ from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import takers
-from fastapi_taskflow.records import LIFECYCLE_LEVELS, PREFIX, TASK, TRACE, foreign_extra
+from fastapi_taskflow.records import (
+    LIFECYCLE_LEVELS,
+    PREFIX,
+    TASK,
+    TRACE,
+    TaskLogRecord,
+    foreign_extra,
+)
 from fastapi_taskflow.redact.record import redact_record
-from fastapi_taskflow.redact.traceback import ExcInfo
+from fastapi_taskflow.redact.traceback import ExcInfo, redact_traceback
 from fastapi_taskflow.tracing import current_ids
 
 _orphans = Diagnostics(TASK)
@@ -122,7 +128,10 @@ class TaskEmitter:
             return
         place = place_of(caller)
         if self._budget is None or self._admits(self._budget, place, levelno):
-            self._enter(levelno, text_of(message), snapshot(extra), place)
+            text, redactor = text_of(message), self.branch.redactor
+            if redactor is not None:
+                text, extra = redactor.text(text), redactor.mapping(extra)
+            self._enter(levelno, text, snapshot(extra), place)
 
     def capture(self, original: logging.LogRecord) -> None:
         """Make another logger's record an entry too. The pipeline has the original."""
@@ -148,20 +157,13 @@ class TaskEmitter:
         place: Place,
         original: logging.LogRecord | None = None,
     ) -> None:
-        logger = self._loggers.task
-        heard = () if original is None else _hearers_of(original)
-        news.hold()
-        try:
-            with self._order.lock:
-                record = make_record(logger.name, levelno, message, place, extra)
-                if original is not None:
-                    record.__dict__.update(
-                        {name: original.__dict__[name] for name in _OF_THE_ORIGINAL}
-                    )
-                sent = self._send(None if original is not None else logger, record, heard)
-        finally:
-            news.release()
-        self._send_on(sent)
+        name = self._loggers.task.name
+        record = make_record(name, levelno, message, place, extra)
+        if original is None:
+            self._send(self._loggers.task, record, [])
+            return
+        record.__dict__.update({name: original.__dict__[name] for name in _OF_THE_ORIGINAL})
+        self._send(None, record, _hearers_of(original))
 
     def _say_suppressed(self) -> None:
         """Say how many entries were suppressed, and where, before the task's last word."""
@@ -189,49 +191,62 @@ class TaskEmitter:
         levelno = LIFECYCLE_LEVELS[status]
         if levelno < logger.source_level():
             return
-        outcome = {
-            "status": status.value,
-            "retries_used": retries_used,
-            "duration": duration,
-            "error": error,
-            "stacktrace": stacktrace,
-        }
-        message = status_message(status)
-        news.hold()
-        try:
-            with self._order.lock:
-                record = make_record(logger.name, levelno, message, exc_info=exc_info)
-                record.__dict__.update(outcome)
-                sent = self._send(logger, record)
-        finally:
-            news.release()
-        self._send_on(sent)
-
-    def _send_on(self, sent: list[Addressed]) -> None:
-        """Let records go on to the users' handlers: without the lock, these are not ours."""
-        for logger, record, _ in sent:
-            if logger is not None:
-                self.branch.send_on(logger, record)
+        exc_text = exc_info and redact_traceback(self.branch.redactor, exc_info)
+        record = make_record(
+            logger.name, levelno, status_message(status), exc_info=None if exc_text else exc_info
+        )
+        record.exc_text = exc_text and exc_text.rstrip("\n")
+        record.__dict__.update(
+            status=status.value,
+            retries_used=retries_used,
+            duration=duration,
+            error=error,
+            stacktrace=stacktrace,
+        )
+        self._send(logger, record, [])
 
     def _send(
         self,
         logger: BranchLogger | None,
         record: logging.LogRecord,
-        heard: Collection[logging.Handler] = (),
-    ) -> list[Addressed]:
-        """Number the record and hand it to the sinks. The lock is held: order is per task."""
-        context, order = self.context, self._order
+        heard: list[logging.Handler],
+    ) -> None:
+        """Send a record on its road, with what it says of the task.
+
+        Whatever may run code of others, be it a factory or a ``repr()``, has run before the lock
+        is taken: it may wait for a thread that logs for this task. So has all that may log.
+        """
+        record = self._finished(record)
+        order = self._order
+        news.hold()
+        try:
+            with order.lock:
+                record.__dict__["seq"] = order.seq
+                order.seq += 1
+                sent = order.send(Addressed(logger, record, heard), self.branch.sinks)
+        finally:
+            news.release()
+        self._send_on(sent)
+
+    def _finished(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record with all that is the task's but its number, and without secrets."""
+        context = self.context
         record.__dict__.update(
             task_id=context.task_id,
             func_name=context.func_name,
             attempt=context.attempt,
-            tags=context.tags,
-            seq=order.seq,
+            tags=self.branch.redact_tags(context.tags),
+            seq=0,
         )
-        order.seq += 1
-        if self.branch.redactor is not None:
-            record = redact_record(self.branch.redactor, record)
-        return order.send(Addressed(logger, record, heard), self.branch.sinks)
+        if self.branch.redactor is None or type(record) is TaskLogRecord:
+            return record
+        return redact_record(self.branch.redactor, record)  # a factory may have added anything
+
+    def _send_on(self, sent: list[Addressed]) -> None:
+        """Let records go on to the users' handlers: without the lock, these are not ours."""
+        for logger, record, heard in sent:
+            if logger is not None:
+                self.branch.send_on(logger, record, heard)
 
 
 def _captured_extra(original: logging.LogRecord, context: TaskContext) -> dict[str, Any]:
@@ -248,6 +263,6 @@ def _captured_extra(original: logging.LogRecord, context: TaskContext) -> dict[s
     return {**extra, name: original.name}
 
 
-def _hearers_of(original: logging.LogRecord) -> tuple[logging.Handler, ...]:
+def _hearers_of(original: logging.LogRecord) -> list[logging.Handler]:
     """The handlers that a captured record goes to by itself."""
-    return tuple(takers(logging.getLogger(original.name), original))
+    return list(takers(logging.getLogger(original.name), original))

@@ -91,6 +91,23 @@ class Observers:
                 self._found.append(handler)
         return bool(found)
 
+    def take_leave(self, handlers: Iterable[logging.Handler]) -> list[ObserverHandler]:
+        """Forget, of the observers that were found, those that no configuration has any more.
+
+        Args:
+            handlers: The users' handlers that records reach now.
+
+        Returns:
+            Those, to be drained and stopped.
+        """
+        adopted = (handler for logger in self._loggers for handler in reachable(logger))
+        known = {id(handler) for handler in chain(handlers, adopted)}
+        gone = [
+            found for found in self._found if id(found) not in known and found.is_claimed_by(self)
+        ]
+        self._found = [found for found in self._found if found not in gone]
+        return gone
+
     def open(self) -> None:
         """Open what can be opened without a loop: files.
 
@@ -164,8 +181,7 @@ class Observers:
         if isinstance(choice, ObserverHandler):
             return choice
         if not isinstance(choice, TaskObserver):
-            earlier = tuple(self.sinks)
-            return adopt(choice, lambda record: [h for s in earlier for h in s.served(record)])
+            return adopt(choice)
         kind = type(choice)
         if isinstance(choice, HandlerObserver) and (
             kind.on_log is not HandlerObserver.on_log

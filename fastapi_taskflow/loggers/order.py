@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.branch import BranchLogger
@@ -18,12 +18,12 @@ class Addressed(NamedTuple):
     Attributes:
         logger: The logger whose pipeline it goes down after the sinks, if any.
         record: The record.
-        heard: The handlers that have had what it tells of from somebody else.
+        heard: The handlers that have had what it tells of.
     """
 
     logger: BranchLogger | None
     record: logging.LogRecord
-    heard: Collection[logging.Handler] = ()
+    heard: list[logging.Handler]
 
 
 class EventOrder:

@@ -13,12 +13,14 @@ from typing import Any
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.guard import let_pass
+from fastapi_taskflow.loggers.birth import report
 from fastapi_taskflow.loggers.emit import TaskEmitter
 
 MAX_LINE = 1 << 16
 """Characters after which a line that is never ended becomes an entry all the same."""
 
-_HANDLE = logging.Handler.handle.__code__
+_HANDLING = (logging.Handler.handle.__code__, logging.Logger.callHandlers.__code__)
 
 
 class Prints:
@@ -49,8 +51,13 @@ class Prints:
             self._enter(self._begun.popitem()[1], None)
 
     def _enter(self, line: str, caller: FrameType | None) -> None:
-        if line.strip():
+        if not line.strip():
+            return
+        try:
             self.emitter.log(line.removesuffix("\r"), "info", {}, caller)
+        except BaseException as error:  # noqa: BLE001  # no print raises for our sake
+            let_pass(error)
+            report("a print failed to become an entry and is lost", error)
 
 
 _prints: ContextVar[Prints | None] = ContextVar("fastapi_taskflow_prints", default=None)
@@ -90,7 +97,7 @@ class _Router:
 def _is_handling() -> bool:
     """Whether this is called by a logging handler: what one writes is no print of a task's."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not _HANDLE:
+    while frame is not None and frame.f_code not in _HANDLING:
         frame = frame.f_back
     return frame is not None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Collection
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -59,23 +58,20 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue a record that has been to nobody else."""
-        return self.queue(record)
+        return self.queue(record, [])
 
     @abstractmethod
-    def queue(self, record: logging.LogRecord, heard: Collection[logging.Handler] = ()) -> bool:
+    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
         """Queue a record, if it is wanted.
 
         Args:
             record: The record.
-            heard: The handlers that have had what it tells of already.
+            heard: The handlers that have had what it tells of already; those that it is queued
+                for are added.
 
         Returns:
             Whether it was wanted, be there room for it or not.
         """
-
-    @abstractmethod
-    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
-        """The handlers that a record is for which this thread has queued last."""
 
     @abstractmethod
     def deliver(self, queue: DeliveryQueue[T]) -> None:

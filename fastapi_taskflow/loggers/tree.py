@@ -49,16 +49,16 @@ def hand_over(handler: logging.Handler, record: logging.LogRecord) -> bool | log
 
 
 def takers(
-    logger: logging.Logger, record: logging.LogRecord, served: Collection[logging.Handler] = ()
+    logger: logging.Logger, record: logging.LogRecord, heard: Collection[logging.Handler] = ()
 ) -> Iterator[logging.Handler]:
     """The handlers of a logger and above that a record is for, each once.
 
     Args:
         logger: Where to begin.
         record: The record; its level decides.
-        served: The handlers that have had it already, by another way.
+        heard: The handlers that have had it already, by another way.
     """
-    seen = {id(handler) for handler in served}
+    seen = {id(handler) for handler in heard}
     for handler in reachable(logger):
         if record.levelno >= handler.level and id(handler) not in seen:
             seen.add(id(handler))
@@ -148,7 +148,7 @@ class TreeLogger(logging.Logger):
 
     def deliver(self, record: logging.LogRecord) -> None:
         """Hand a record to each handler above that wants it, once, in the usual order."""
-        for handler in takers(self.registered(), record, self.served(record)):
+        for handler in takers(self.registered(), record, self.heard()):
             self.on_handler(handler)
             try:
                 taken = hand_over(handler, record)
@@ -167,7 +167,7 @@ class TreeLogger(logging.Logger):
     def on_handled(self, *, taken: bool) -> None:
         """A handler of the user's took a record, or its filters turned it away."""
 
-    def served(self, record: logging.LogRecord) -> Collection[logging.Handler]:
+    def heard(self) -> Collection[logging.Handler]:
         """The handlers that have had the record already, by another way."""
         return ()
 

@@ -16,7 +16,17 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def traceback_text(exc_info: ExcInfo) -> str:
     """The traceback as Python prints it; it ends with a newline."""
-    return "".join(traceback.format_exception(*exc_info))
+    return "".join(_parts(exc_info))
+
+
+def _parts(exc_info: ExcInfo) -> list[str]:
+    """The traceback in parts: a frame each, and an error's message each."""
+    kind, error, trace = exc_info
+    try:
+        return list(traceback.TracebackException(kind, error, trace).format())
+    except BaseException as another:  # noqa: BLE001  # the error's own code, notes and causes
+        let_pass(another)
+        return [f"{kind.__name__}: {_message(error)}\n"]
 
 
 _FRAME = re.compile(r'[ |+-]*File ".*", line [0-9]+')
@@ -32,7 +42,7 @@ def redact_traceback(redactor: Redactor | None, exc_info: ExcInfo) -> str | None
     """
     if redactor is None:
         return None
-    parts = list(traceback.TracebackException(*exc_info).format())
+    parts = _parts(exc_info)
     text, redacted = "".join(parts), "".join(_redact_part(redactor, part) for part in parts)
     for error in _chain(exc_info[1]):
         message = _message(error)
@@ -56,7 +66,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        waiting += [each.__cause__, each.__context__]
+        try:
+            waiting += [each.__cause__, each.__context__]
+        except BaseException as another:  # noqa: BLE001  # the error's own code
+            let_pass(another)
         if isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
 

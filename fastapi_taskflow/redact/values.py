@@ -165,7 +165,7 @@ class RedactedCopy:
             _reading.busy = False
         if isinstance(value, str):
             texts.append(str.__str__(value))  # an enumeration's value, not its name
-        redact = self._rules.number if isinstance(value, (int, float)) else self._rules.text
+        redact = self._rules.unkeyed if isinstance(value, (int, float)) else self._rules.text
         if any(redact(text) != text for text in texts):
             self._found = True
         elif not self._has_fields(value, depth):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import logging.config
 import threading
@@ -141,3 +142,44 @@ def test_the_filter_puts_the_task_on_any_record_of_a_handler() -> None:
         f"{inside} -- SUCCESS",
         "- - - - outside",
     ]
+
+
+class Asynchronous:
+    async def __call__(self) -> object:
+        return get_task_context()
+
+
+async def _context() -> object:
+    return get_task_context()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [Asynchronous(), lambda *_: _context(), functools.partial(_context)],
+    ids=["object", "lambda", "partial"],
+)
+def test_whatever_gives_a_coroutine_is_bound(fn: Any) -> None:
+    seen: list[Any] = []
+
+    def body() -> None:
+        bound = bind_task_context(fn)
+        thread = threading.Thread(target=lambda: seen.append(asyncio.run(run(bound))))
+        thread.start()
+        thread.join()
+
+    async def run(bound: Any) -> Any:
+        return await bound()
+
+    TaskManager().run(body)
+
+    assert seen[0].func_name == "body"
+
+
+class Generating:
+    def __call__(self) -> Any:
+        yield
+
+
+def test_an_object_that_generates_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="a function or a coroutine function"):
+        bind_task_context(Generating())

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from fastapi_taskflow import ConfigurationError, InMemoryLogger, LogEvent, TaskManager, task_log
+from fastapi_taskflow import (
+    ConfigurationError,
+    InMemoryLogger,
+    LogEvent,
+    TaskContextFilter,
+    TaskManager,
+    task_log,
+)
 
 
 def captured(*names: str, **options: Any) -> tuple[TaskManager, InMemoryLogger]:
@@ -225,3 +232,93 @@ def test_capturing_root_is_no_handler_of_the_pipelines() -> None:
 
     assert plain.observer_stats()["pipeline"].delivered > 0
     assert capturing.observer_stats()["pipeline"] == plain.observer_stats()["pipeline"]
+
+
+def stock_at(config: dict[str, Any]) -> None:
+    """Log to a child of the captured logger before and after a new configuration."""
+    stock = logging.getLogger("shop.stock")
+    stock.warning("before")
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **config})
+    stock.warning("after")
+    logging.getLogger("shop.stock").warning("again")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("shop", {"loggers": {"shop": {"level": "INFO"}}}),
+        ("root", {"root": {"level": "INFO"}}),
+        ("shop.stock", {"loggers": {"shop": {"level": "INFO"}}}),
+    ],
+    ids=["parent", "root", "itself"],
+)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_child_loggers_records_survive_a_new_configuration(
+    name: str, config: dict[str, Any], times: int
+) -> None:
+    manager, memory = captured(name)
+    before = [logging.getLogger(each).filters[:] for each in ("shop", "shop.stock", "root")]
+
+    def body() -> None:
+        for _ in range(times):
+            stock_at(config)
+
+    manager.run(body)
+
+    messages = [event.message for event in memory.log_events]
+    assert messages == ["before", "after", "again"] * times
+    after = [logging.getLogger(each).filters for each in ("shop", "shop.stock", "root")]
+    assert after == before
+
+
+class Reconfiguring(logging.Handler):
+    """Changes the handlers of a logger while a record goes through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = logging.getLogger("shop")
+        if record.getMessage() == "outer":
+            logger.handlers[:] = [logging.NullHandler(), logging.NullHandler()]
+            logger.warning("inner")
+
+
+def test_a_record_that_comes_by_twice_is_one_entry() -> None:
+    manager, memory = captured("shop")
+
+    def body() -> None:
+        logger = logging.getLogger("shop")
+        logger.addHandler(Reconfiguring())
+        logger.warning("outer")
+
+    manager.run(body)
+
+    assert [event.message for event in memory.log_events] == ["outer", "inner"]
+
+
+def test_extras_that_are_named_like_ours_are_kept() -> None:
+    manager, memory = captured("shop")
+    extra = {
+        "status": 200,
+        "duration": 0.3,
+        "error": "E",
+        "tags": ["a"],
+        "attempt": 2,
+        "task_id": "theirs",
+        "extra_name": "n",
+        "logger_name": "z",
+    }
+
+    manager.run(lambda: logging.getLogger("shop").warning("x", extra=extra))
+
+    (event,) = memory.log_events
+    assert event.extra == {**extra, "logger_name": "shop", "extra_logger_name": "z"}
+    assert (event.attempt, event.tags) == (0, {})
+
+
+def test_what_a_filter_has_told_a_record_of_its_task_is_no_extra() -> None:
+    manager, memory = captured("shop")
+    logging.getLogger("shop").addFilter(TaskContextFilter())
+
+    manager.run(lambda: logging.getLogger("shop").warning("x"), tags={"kind": "test"})
+
+    (event,) = memory.log_events
+    assert event.extra == {"logger_name": "shop"}

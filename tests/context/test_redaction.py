@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -162,3 +162,55 @@ def test_what_a_pattern_finds_in_an_error_is_not_in_its_traceback(
     assert found not in record.stacktrace
     assert "[redacted]" in record.stacktrace
     assert found not in caplog.text
+
+
+class Credentials(NamedTuple):
+    user: str
+    password: str
+
+
+def test_the_fields_of_a_named_tuple_have_names() -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory], redact=["password"])
+
+    manager.run(lambda: task_log("login", given=[Credentials("ada", "hunter2")]))
+
+    (event,) = memory.log_events
+    assert "ada" in str(event.extra)
+    assert "hunter2" not in str(event.extra)
+
+
+def log_in(user: str, password: str) -> None:
+    raise PermissionError("refused")
+
+
+def test_code_that_names_a_secret_is_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    manager = TaskManager(redact=["password"])
+
+    def body() -> None:
+        given = SECRET
+        log_in(user="ada", password=given)
+
+    record = manager.run(body)
+
+    assert record.stacktrace is not None
+    assert 'log_in(user="ada", password=given)' in record.stacktrace
+    assert [bool(each.exc_info) for each in caplog.records] == [True, True]
+
+
+def test_what_a_factory_adds_is_without_secrets() -> None:
+    memory, keeper = InMemoryLogger(), Lines()
+    plain = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = plain(*args, **kwargs)
+        record.header = f"token={SECRET}"
+        return record
+
+    logging.setLogRecordFactory(factory)  # noqa: TID251  # an application's own
+    logging.getLogger("fastapi_taskflow.task").addHandler(keeper)
+    TaskManager(loggers=[memory], redact=["token"]).run(lambda: task_log("x", level="error"))
+
+    (line,) = keeper.lines
+    assert "token=[redacted]" in line
+    assert SECRET not in line

@@ -436,13 +436,13 @@ def test_a_full_queue_takes_status_changes_all_the_same(blocked: Blocked) -> Non
     listing = Listing()
     TaskManager(loggers=[listing]).run(greet)
     running, hello, again, success = listing.records
-    queued = AdoptingHandler(AdoptedHandler(blocked, lambda _: ()), queue_size=1)
+    queued = AdoptingHandler(AdoptedHandler(blocked), queue_size=1)
     sink = Sink(queued, queued.ledger)
 
-    sink.send(running)
+    sink.send(running, [])
     assert blocked.entered.wait(PATIENCE)
     for record in (hello, again, running, success):
-        sink.send(record)
+        sink.send(record, [])
 
     assert queued.ledger.stats(queued.queued).dropped == {"overflow": 1}
     assert queued.queued == 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 import warnings
@@ -23,6 +25,7 @@ from fastapi_taskflow import (
     InMemoryLogger,
     ManagedBackgroundTasks,
     TaskAdmin,
+    TaskContextFilter,
     TaskManager,
     task_log,
 )
@@ -243,3 +246,84 @@ def test_entries_and_statuses_are_log_records_of_their_spans(
         "nothing there",
     )
     assert failed["exception.stacktrace"].endswith("LookupError: nothing there\n")
+
+
+class BrokenSpan(trace.NonRecordingSpan):
+    def get_span_context(self) -> trace.SpanContext:
+        raise RuntimeError("no context")
+
+
+@pytest.mark.usefixtures("spans")
+def test_a_broken_span_costs_no_line_no_print_and_no_task() -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory], log_prints=True)
+
+    def body() -> None:
+        with trace.use_span(BrokenSpan(trace.INVALID_SPAN_CONTEXT)):
+            task_log("logged")
+            print("printed")
+
+    with trace.use_span(BrokenSpan(trace.INVALID_SPAN_CONTEXT)):
+        record = manager.run(body)
+
+    assert record.status == "success"
+    assert [event.message for event in memory.log_events] == ["logged", "printed"]
+
+
+def test_a_task_within_a_task_has_a_span_of_its_own(spans: Spans) -> None:
+    manager = TaskManager()
+
+    async def outer() -> None:
+        await manager.execute(fail)
+
+    with trace.get_tracer("fastapi").start_as_current_span("fastapi.background_task"):
+        asyncio.run(manager.execute(outer))
+
+    inner, background = spans()
+    assert inner.name == "task fail"
+    assert background.attributes is not None
+    assert background.attributes["fastapi_taskflow.func_name"] == "outer"
+    assert background.status.status_code is not trace.StatusCode.ERROR
+
+
+def test_an_interruption_has_the_ids_of_the_tasks_span(tmp_path: Path, spans: Spans) -> None:
+    manager = TaskManager(
+        loggers=[FileLogger(tmp_path / "tasks.json", formatter="json", log_lifecycle=True)],
+        shutdown_timeout=0,
+    )
+
+    async def use() -> None:
+        begun = asyncio.Event()
+
+        async def body() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async with manager:
+            task = asyncio.create_task(manager.execute(body))
+            await begun.wait()
+        await task
+
+    asyncio.run(use())
+
+    running, interrupted = lines(tmp_path / "tasks.json")
+    assert interrupted["status"] == "interrupted"
+    assert interrupted["span_id"] == running["span_id"]
+    assert len(spans()) == 1
+
+
+def test_third_party_records_carry_the_ids_too(spans: Spans) -> None:
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(logging.Formatter("%(trace_id)s %(span_id)s %(message)s"))
+    handler.addFilter(TaskContextFilter())
+    logger = logging.getLogger("shop")
+    logger.addHandler(handler)
+
+    TaskManager().run(lambda: logger.warning("inside"))
+    logger.warning("outside")
+    logger.removeHandler(handler)
+
+    context = spans()[0].context
+    assert context is not None
+    ids = f"{context.trace_id:032x} {context.span_id:016x}"
+    assert handler.stream.getvalue() == f"{ids} inside\n- - outside\n"
