@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastapi_taskflow.checks import one_of, whole_number
+from fastapi_taskflow.checks import one_of, whole_number, yes_or_no
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.formatters.json import PRESETS
+from fastapi_taskflow.formatters.preset import Preset
 from fastapi_taskflow.levels import Level, level_name, level_number
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, MODES
 
@@ -24,7 +25,7 @@ _KNOWN_EVERYWHERE = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def logging_config(
     *,
     format: str = "text",
-    preset: str = "default",
+    preset: str | Preset = "default",
     stdout: bool = True,
     file: str | os.PathLike[str] | None = None,
     max_bytes: int = MAX_BYTES,
@@ -50,7 +51,8 @@ def logging_config(
     Args:
         format: "text" for people, or "json", one object a line.
         preset: The names of the JSON fields: "default", "ecs" (Elastic Common Schema), "otel"
-            (OpenTelemetry's log data model) or "gcp" (Google Cloud).
+            (OpenTelemetry's log data model) or "gcp" (Google Cloud), or a ``Preset``, such as
+            ``google_cloud("my-project")``, with which the dict is not for a file any more.
         stdout: Whether lines go to standard output.
         file: A file that lines go to, beside standard output or instead of it. A relative
             path is taken from the directory of the process that is configured.
@@ -73,6 +75,14 @@ def logging_config(
     Raises:
         ConfigurationError: A value that can't be used, or neither stdout nor a file.
     """
+    for name, choice in (
+        ("stdout", stdout),
+        ("lifecycle", lifecycle),
+        ("uvicorn", uvicorn),
+        ("access_log", access_log),
+        ("disable_existing_loggers", disable_existing_loggers),
+    ):
+        yes_or_no(name, choice)
     filters = _filters(lifecycle=lifecycle)
     handlers = {
         **_stdout_handler(wanted=stdout),
@@ -95,9 +105,10 @@ def logging_config(
     }
 
 
-def _formatter(format: str, preset: str) -> dict[str, Any]:
+def _formatter(format: str, preset: str | Preset) -> dict[str, Any]:
     one_of("format", format, FORMATS)
-    one_of("preset", preset, tuple(PRESETS))
+    if not isinstance(preset, Preset):
+        one_of("preset", preset, tuple(PRESETS))
     chosen = {} if preset == "default" else {"preset": preset}
     if format == "json":
         return {"()": "fastapi_taskflow.formatters.TaskJsonFormatter", **chosen}

@@ -67,9 +67,9 @@ class TaskManager:
         log_file_mode: Its ``mode``.
         log_lifecycle: Its ``log_lifecycle``.
         propagate: Whether records go on to the process's own logging configuration.
-        capture_loggers: Names of loggers, "root" for all: what they and the loggers below them
-            log inside a task becomes an entry of that task too, once, with its level. Their
-            levels and disabling count as ever.
+        capture_loggers: Names of loggers, "root" for all that propagate: what they and the
+            loggers below them log inside a task becomes an entry of that task too, once, with
+            its level. Their levels and disabling count as ever.
         log_prints: Whether what tasks print becomes entries of theirs, at "info", a line each,
             in place of output; what is empty is passed over.
         log_limit: How many entries below "warning" each place in the code may log in one task;

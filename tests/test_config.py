@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from fastapi_taskflow import ConfigurationError
 from fastapi_taskflow.cli.commands import app
 from fastapi_taskflow.config import FORMATS, LOG_CONFIG_FILE, logging_config
+from fastapi_taskflow.formatters import google_cloud
 from fastapi_taskflow.formatters.json import PRESETS, TaskJsonFormatter
 from fastapi_taskflow.handlers import TaskRotatingFileHandler
 
@@ -494,3 +495,22 @@ def test_a_wrong_option_is_a_usage_error(options: str, words: list[str]) -> None
 
     assert code == 2
     assert [word for word in words if word not in " ".join(printed.split())] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["stdout", "lifecycle", "uvicorn", "access_log", "disable_existing_loggers"]
+)
+def test_what_is_neither_true_nor_false_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='no'"):
+        logging_config(**{name: "no"})  # type: ignore[arg-type]  # the point
+
+
+def test_a_preset_of_ones_own_goes_in_as_it_is(tmp_path: Path) -> None:
+    preset = google_cloud("shop-1234")
+
+    config = logging_config(format="json", preset=preset, file=tmp_path / "a.log", stdout=False)
+
+    assert config["formatters"]["line"]["preset"] is preset
+    logging.config.dictConfig(config)
+    logging.getLogger("shop").warning("hello")
+    assert json.loads((tmp_path / "a.log").read_text())["severity"] == "WARNING"

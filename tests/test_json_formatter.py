@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import logging.config
+import math
 import sys
 import uuid
 from collections.abc import Callable
@@ -19,7 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_taskflow import StdoutLogger, TaskJsonFormatter, TaskManager, TaskStatus, task_log
+from fastapi_taskflow import (
+    ConfigurationError,
+    StdoutLogger,
+    TaskJsonFormatter,
+    TaskManager,
+    TaskStatus,
+    task_log,
+)
+from fastapi_taskflow.formatters import Preset, google_cloud
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 ID = "abc12345-0000-4000-8000-000000000000"
@@ -293,3 +302,36 @@ def test_a_configuration_can_name_it(key: str) -> None:
     record = TaskManager().run(lambda: task_log("hi"))
 
     assert strictly(stream.getvalue().removesuffix("\n"))["task_id"] == record.task_id
+
+
+def test_a_preset_that_fails_costs_no_line() -> None:
+    preset = Preset(fields=lambda facts: {"user": facts.record.__dict__["user"]})
+
+    line = json.loads(TaskJsonFormatter(preset=preset).format(make_record("hello")))
+
+    assert (line["message"], line["serialize_error"]) == ("hello", "KeyError")
+
+
+@pytest.mark.parametrize("preset", ["default", "ecs", "otel", "gcp"])
+@pytest.mark.parametrize("values", [{"levelno": None}, {"created": math.nan}, {"created": "now"}])
+def test_a_record_with_impossible_values_costs_no_line(preset: str, values: dict[str, Any]) -> None:
+    record = make_record("hello")
+    record.__dict__.update(values)
+
+    assert "hello" in json.dumps(json.loads(TaskJsonFormatter(preset=preset).format(record)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fields": 5}, {"fields": dict, "inside": 5}, {"fields": dict, "reserved": "event"}],
+    ids=["fields", "inside", "reserved"],
+)
+def test_a_preset_that_can_be_none_is_refused(options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Preset(**options)
+
+
+@pytest.mark.parametrize("project", ["", 5])
+def test_what_is_no_projects_id_is_refused(project: Any) -> None:
+    with pytest.raises(ConfigurationError, match="project="):
+        google_cloud(project)

@@ -16,6 +16,7 @@ from fastapi_taskflow.cli.demo import Demo
 from fastapi_taskflow.config import FORMATS, logging_config
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.formatters.json import PRESETS
+from fastapi_taskflow.levels import known_levels
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, MODES
 
 app = typer.Typer(
@@ -105,7 +106,9 @@ def print_logging_config(
         str, typer.Option(metavar="|".join(MODES), help="Roll the file here, or elsewhere.")
     ] = "rotate",
     lifecycle: Annotated[bool, typer.Option(help="Write a line for a status change.")] = True,
-    level: Annotated[str, typer.Option(metavar="LEVEL", help="Root's level.")] = "info",
+    level: Annotated[
+        str, typer.Option(metavar="|".join(known_levels()), help="Root's level.")
+    ] = "info",
     logger: Annotated[
         list[str] | None, typer.Option(metavar="NAME=LEVEL", help="A logger's level; repeatable.")
     ] = None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 
+from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.formatters.preset import (
     Facts,
     Fields,
@@ -41,7 +42,13 @@ def google_cloud(project: str | None = None) -> Preset:
         project: The id of the project that has the traces. With it a line links to its trace
             whoever collects it. None writes the bare trace id, which is enough where Google
             Cloud itself reads standard output.
+
+    Raises:
+        ConfigurationError: It can't be an id.
     """
+    given: object = project
+    if given is not None and not (isinstance(given, str) and given.strip()):
+        raise ConfigurationTypeError("project", given, 'a project\'s id, such as "shop-1234"')
     prefix = "" if project is None else f"projects/{project}/traces/"
 
     def fields(facts: Facts) -> Fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from itertools import filterfalse
 from typing import Literal
@@ -149,13 +150,20 @@ class TaskJsonFormatter(JsonFormatter):
             target[name] = attributes[key]
 
     def _minimal(self, record: logging.LogRecord, error: BaseException) -> Fields:
-        name, levelno = plain_text(record.name), record.levelno
+        name, levelno, created = plain_text(record.name), record.levelno, record.created
+        if type(levelno) is not int:
+            levelno = logging.NOTSET
         bare = logging.LogRecord(name, levelno, "", 0, plain_text(record.msg), (), None)
-        bare.created = record.created
+        if type(created) is float and math.isfinite(created):  # else it is as late as now
+            bare.created = created
         if "task_id" in record.__dict__:
             bare.__dict__["task_id"] = plain_text(record.__dict__["task_id"])
-        fields = self._preset.fields(Facts(bare, None, bare.msg))
-        _sanitise(fields)
+        facts = Facts(bare, None, bare.msg)
+        try:
+            fields = self._preset.fields(facts)
+            _sanitise(fields)
+        except Exception:  # noqa: BLE001  # a preset of somebody's own, which has failed before
+            fields = DEFAULT.fields(facts)
         return {**fields, SERIALIZE_ERROR: type(error).__name__}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.events import LifecycleEvent, LogEvent
 from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.levels import level_name
@@ -68,11 +69,27 @@ class Preset:
         inside: The key of the object among them that the user's extras go into; None puts
             them beside our fields.
         reserved: Names that no extra may have, beyond those of our own fields.
+
+    Raises:
+        ConfigurationError: One of them can't be that.
     """
 
     fields: Callable[[Facts], Fields]
     inside: str | None = None
     reserved: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail at the first line."""
+        fields: object = self.fields
+        if not callable(fields):
+            expected = "a function that makes a dict of a Facts"
+            raise ConfigurationTypeError("fields", fields, expected)
+        inside: object = self.inside
+        if inside is not None and not isinstance(inside, str):
+            raise ConfigurationTypeError("inside", inside, "a field's name, or None")
+        reserved: object = self.reserved
+        if not isinstance(reserved, frozenset):
+            raise ConfigurationTypeError("reserved", reserved, "a frozenset of field names")
 
 
 def _of_a_task(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -229,7 +229,10 @@ def _find_observer(path: str) -> AsyncObserver:
     try:
         observer = found()
     except Exception as error:  # the user's own code: it can raise anything
-        expected = f"a path to what can be called without arguments ({error})"
+        expected = (
+            "the path of an observer, or of what makes one when called without arguments; "
+            f"this one raised {type(error).__name__}: {error}"
+        )
         raise ConfigurationError("observer", path, expected) from error
     return observer
 

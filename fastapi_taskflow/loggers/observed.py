@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.filters import NoLifecycleFilter
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
@@ -79,5 +80,5 @@ def observe_lines(
     handler.observed = True
     handler.setFormatter(make_formatter(formatter))
     handler.setLevel(level_number(min_level))
-    if not log_lifecycle:
+    if not yes_or_no("log_lifecycle", log_lifecycle):
         handler.addFilter(NoLifecycleFilter())
