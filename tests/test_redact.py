@@ -11,6 +11,8 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -76,6 +78,32 @@ def redactor() -> Redactor:
         "Cookie: *",
         "postgresql://bob:*@db.example.com/shop",
         "redis://:*@cache:6379",
+        "('password', '*')",
+        "[('user', 'bob'), ('password', '*')]",
+        "[(b'Set-Cookie', b'*'), (b'Authorization', b'*'), (b'Host', b'a')]",
+        '["authorization", "*"]',
+        '["authorization","*"]',
+        '[\n  "authorization",\n  "*"\n]',
+        '(\n    "token",\n    "*",\n)',
+        "('token', \"*\")",
+        r"[[\"token\", \"*\"], [\"user\", \"bob\"]]",
+        r"(\'token\', \"*\")",
+        "('token', '*",
+        "[('token', '*'), 'token', 'bob']",
+        "Command '['login', '--password', '*', '--user', 'bob']' returned non-zero exit status 1.",
+        '["login", "-token", "*"]',
+        "--password=* --user=bob",
+        'password: str = "*"',
+        "password: str='*'",
+        "(user: str, password: str | None = '*', n: int = 1)",
+        "password: t.Optional[str] = *, user",
+        'password="""*""" user="""bob"""',
+        "password = '''*'''",
+        r"password: \"\"\"*\"\"\", \"user\"",
+        'password="""*',
+        "<password>*</password><user>bob</user>",
+        '<ns:Password type="text">*</ns:Password>',
+        "<token><![CDATA[*]]></token>",
     ],
 )
 def test_the_value_of_a_key_in_text_is_redacted_and_nothing_else(
@@ -109,6 +137,15 @@ def test_the_value_of_a_key_in_text_is_redacted_and_nothing_else(
         ("password='never closed", "password='*"),
         ("password=[never, closed", "password=*"),
         ("password=a,b;c&d)e n=1", "password=* n=1"),
+        ("password: Secret = 'a b', n=1", "password: * = '*', n=1"),
+        ("password: Annotated[str, Field(min=3)] = 'a b'", "password: * = '*'"),
+        ("password = a = b, n=1", "password = * = *, n=1"),
+        ("('cookie', 'a=\"b\"; c=d')", "('cookie', '*')"),
+        ("('cookie', 'token=a; b=c')", "('cookie', '*')"),
+        ('password="""a "b"\nc""" n=1', 'password="""*""" n=1'),
+        ("<token>\n a\n b\n</token>", "<token>*</token>"),
+        ("<token><![CDATA[a<b]]c]]></token>", "<token><![CDATA[*]]></token>"),
+        ("<token>\n<![CDATA[never closed </token>", "<token>\n<![CDATA[*"),
     ],
 )
 def test_a_value_is_redacted_to_its_end(redactor: Redactor, text: str, redacted: str) -> None:
@@ -130,6 +167,19 @@ def test_a_value_is_redacted_to_its_end(redactor: Redactor, text: str, redacted:
         "Invalid token:\nTraceback (most recent call last):",
         "12:30:00 n=1 http://example.com:80/?a=b",
         "http://example.com:80/bob@example.com",
+        "fields: ['password', 'email', 'name']",
+        "('token', 'a', 'b')",
+        "('the token', 'a')",
+        "('my_token', 'a')",
+        "('token', 3)",
+        "('token',)",
+        "'token', 'a'",
+        "one of ('password', '')",
+        "['--password', '--user', 'bob']",
+        "unrecognized arguments: --password, --token",
+        'password="" user="bob"',
+        "log in with <user> <password> </help>",
+        "<password></password><token/><secret><user>bob</user></secret>",
     ],
 )
 def test_text_without_a_secret_is_the_same_object(redactor: Redactor, text: str) -> None:
@@ -155,6 +205,13 @@ def test_every_default_key_counts_in_text_and_in_mappings(redactor: Redactor, ke
 @pytest.mark.parametrize("name", ["api_key", "Api-Key", "api key", "apiKey"])
 def test_spellings_of_a_key_are_alike(name: str, key: Any) -> None:
     assert Redactor(keys=[name]).value({key: "x"}) == {key: GONE}
+
+
+def test_the_guide_names_every_default_key() -> None:
+    guide = Path(__file__).parents[1] / "docs" / "guides" / "redaction.md"
+    (listed,) = re.findall(r"The default `keys` are\n(.*?)\.\n", guide.read_text(), re.DOTALL)
+
+    assert set(re.findall(r"`(\w+)`", listed)) == set(DEFAULT_KEYS)
 
 
 # Patterns and secrets.
@@ -187,6 +244,11 @@ def test_what_a_pattern_matches_is_redacted(pattern: Any, redacted: str) -> None
     assert text == redacted.replace("*", GONE)
 
 
+def lowered(text: str) -> str:
+    """The text with the escapes of a URL in lower case."""
+    return re.sub("%..", lambda escape: escape[0].lower(), text)
+
+
 @pytest.mark.parametrize(
     "secret", ["hunter2", "p@ss w/rd&", "q\"uo'te", "back\\slash", "lines\nof\ttext", "naïve✓"]
 )
@@ -203,8 +265,25 @@ def test_what_a_pattern_matches_is_redacted(pattern: Any, redacted: str) -> None
         lambda secret: json.dumps({"x": secret}, ensure_ascii=False),
         quote,
         lambda secret: urlencode({"x": secret}),
+        lambda secret: lowered(quote(secret)),
+        lambda secret: lowered(quote(secret, safe="")),
+        lambda secret: lowered(urlencode({"x": secret})),
     ],
-    ids=["plain", "twice", "list", "key", "quote", "bytes", "json", "utf-8 json", "path", "query"],
+    ids=[
+        "plain",
+        "twice",
+        "list",
+        "key",
+        "quote",
+        "bytes",
+        "json",
+        "utf-8 json",
+        "path",
+        "query",
+        "lower-case path",
+        "lower-case part of a path",
+        "lower-case query",
+    ],
 )
 def test_a_secret_is_redacted_in_every_form(secret: str, form: Callable[[str], str]) -> None:
     redacted = Redactor(keys=(), secrets=[secret]).text(form(secret))
@@ -352,6 +431,12 @@ class Account:
         (defaultdict(str, password="x"), {"password": GONE}),
         (MappingProxyType({"password": "x"}), {"password": GONE}),
         ([(b"authorization", b"Bearer x")], [(b"authorization", GONE)]),
+        ([["authorization", "Bearer x"]], [["authorization", GONE]]),
+        ([[b"authorization", b"Bearer x"]], [[b"authorization", GONE]]),
+        (["token", 5], ["token", GONE]),
+        (["run", "--password", "x", "-v"], ["run", "--password", GONE, "-v"]),
+        (("--password", "x"), ("--password", GONE)),
+        (b"[(b'token', b'x')]", b"[(b'token', b'[redacted]')]"),
         (Login("bob", "x"), Login("bob", GONE)),
         (Login("token", "x"), Login("token", GONE)),
         (Shown("bob", "x"), f"Shown(user='bob', password='{GONE}')"),
@@ -379,7 +464,24 @@ def test_what_is_secret_in_a_value_is_redacted(value: Any, redacted: Any) -> Non
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 1, 1.5, "x", b"x", [1, ["x"]], {"a": {"b": 1}}, Login("", ""), object(), len, int],
+    [
+        None,
+        True,
+        1,
+        1.5,
+        HTTPStatus.OK,
+        "x",
+        b"x",
+        [1, ["x"]],
+        ["token", "user", "name"],
+        ["token"],
+        ["--token", "--user"],
+        {"a": {"b": 1}},
+        Login("", ""),
+        object(),
+        len,
+        int,
+    ],
     ids=repr,
 )
 def test_a_value_without_a_secret_is_the_same_object(value: Any) -> None:
@@ -394,6 +496,47 @@ def test_a_mapping_stays_a_mapping(redactor: Redactor) -> None:
 
     assert redactor.mapping(plain) is plain
     assert redactor.mapping({"user": "bob", "token": 1}) == {"user": "bob", "token": GONE}
+
+
+@pytest.mark.parametrize(
+    ("value", "redacted"),
+    [
+        (
+            {"my hunter2": 1, "my swordfish": 2, "n": 3},
+            {f"my {GONE}": 1, f"my {GONE} 2": 2, "n": 3},
+        ),
+        ({"hunter2": 1, GONE: 2, "swordfish": 3}, {f"{GONE} 2": 1, GONE: 2, f"{GONE} 3": 3}),
+        ({"hunter2": 1, f"{GONE} 2": 2, GONE: 3}, {f"{GONE} 3": 1, f"{GONE} 2": 2, GONE: 3}),
+        ({("hunter2",): 1, ("swordfish",): 2}, {(GONE,): 1, f"{(GONE,)} 2": 2}),
+    ],
+    ids=["two keys", "a key that is so called", "the next one too", "tuples"],
+)
+def test_keys_that_become_the_same_are_all_kept(
+    value: dict[Any, Any], redacted: dict[Any, Any]
+) -> None:
+    redactor = Redactor(secrets=["hunter2", "swordfish"])
+
+    assert redactor.value(value) == redacted
+    assert redactor.value(redacted) is redacted
+
+
+class Counting:
+    """Counts how often its text is made."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __repr__(self) -> str:
+        self.made += 1
+        return "Counting()"
+
+
+def test_an_object_is_read_once(redactor: Redactor) -> None:
+    value = Counting()
+
+    redactor.value({"a": value, "b": [value]})
+
+    assert value.made == 1
 
 
 def test_cycles_are_kept_as_cycles(redactor: Redactor) -> None:

@@ -12,6 +12,8 @@ DEFAULT_KEYS = (
     "passwd",
     "pwd",
     "passphrase",
+    "db_password",
+    "database_password",
     "secret",
     "secret_key",
     "client_secret",
@@ -23,6 +25,8 @@ DEFAULT_KEYS = (
     "auth_token",
     "api_token",
     "bearer_token",
+    "jwt",
+    "otp",
     "session_token",
     "csrf_token",
     "csrfmiddlewaretoken",
@@ -44,6 +48,7 @@ DEFAULT_KEYS = (
     "set_cookie",
     "credentials",
     "session_id",
+    "session_key",
 )
 """Names whose values are secret almost everywhere."""
 

@@ -17,16 +17,19 @@ from fastapi_taskflow.redact.values import RedactedCopy
 MIN_SECRET = 4
 """Characters that a secret must have: a shorter one would be found in half of all words."""
 
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+
 Pattern = str | re.Pattern[str]
 
 
 class Redactor:
     """Takes secrets out of texts and values. Thread-safe; it changes nothing that it is given.
 
-    A value is secret if it stands under a secret key, in a mapping or in text such as
-    ``key=value``, ``"key": "value"``, ``?key=value`` or ``Authorization: Bearer value``; if a
-    pattern matches it; or if it is a registered secret, wherever it appears, also quoted for
-    a URL or escaped as ``repr()`` and JSON do.
+    A value is secret if it stands under a secret key, in a mapping, a pair or in text such as
+    ``key=value``, ``"key": "value"``, ``?key=value``, ``Authorization: Bearer value``,
+    ``("key", "value")`` or ``<key>value</key>``; if a pattern matches it; or if it is a
+    registered secret, wherever it appears, also quoted for a URL or escaped as ``repr()`` and
+    JSON do.
 
     Args:
         keys: Names of secret keys. A key must be one of them as a whole; case, and what is
@@ -180,6 +183,14 @@ def _forms(secret: str) -> Iterator[str]:
     yield repr(secret.encode("utf-8", "backslashreplace"))[2:-1]
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(secret, errors="replace")
-    yield quote(secret, safe="", errors="replace")
-    yield quote_plus(secret, errors="replace")
+    for quoted in (
+        quote(secret, errors="replace"),
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
+    ):
+        yield quoted
+        yield _ESCAPE.sub(_lowered, quoted)
+
+
+def _lowered(escape: re.Match[str]) -> str:
+    return escape[0].lower()

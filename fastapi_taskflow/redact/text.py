@@ -26,7 +26,7 @@ _SCHEME = re.compile(
     re.IGNORECASE,
 )
 _ANY_SCHEME = re.compile(r"[A-Za-z][\w-]*+[ \t]++(?=[\w\"'+/.~-])")
-_OPENING_QUOTE = re.compile(r"""[bfru]{0,2}+(\\*+)(["'])""", re.IGNORECASE)
+_OPENING_QUOTE = re.compile(r"""[bfru]{0,2}+(\\*+)(["'])(\1\2\1\2)?+""", re.IGNORECASE)
 _BARE = re.compile(
     r"""(?:
         [^\s&,;()\[\]{}'"\\=]++
@@ -37,10 +37,22 @@ _BARE = re.compile(
     )*+""",
     re.VERBOSE,
 )
+_ANNOTATION = re.compile(
+    r"""(?:
+        (?: [a-z]\w{0,31}+ \. )?+  # "typing."
+        (?: str | bytes | string | int | float | bool | none | any | object | secretstr
+          | secretbytes | optional | union | final | annotated | classvar | list | dict | tuple )
+        \b [ \t\[\]|,?]*+
+    )++ = (?!=) [ \t]*+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ASSIGNED = re.compile(r"[ \t]++=(?!=)[ \t]*+")
 _ANGLED = re.compile(r"<[^<>]*+>")  # many an object's repr()
 _ANOTHER = re.compile(r"[;,][ \t]*+[^\s=;,]++(?==)")
 _MARK = re.compile(r"""[()\[\]{}]|(?<!\\)(\\*+)(["'])""")
 _QUOTES = {quote: re.compile(rf"(?<!\\)(\\*+){quote}") for quote in "\"'"}
+
+_CLOSED = re.compile(r"\s*+(?:,\s*+)?+[)\]]|\Z")
 
 _OPENING, _CLOSING = "([{", ")]}"
 
@@ -61,29 +73,79 @@ class KeyedText:
             r"""|[ \t]*+(?:[:=]{1,2}+>?|!=)[ \t]*+)""",
             re.IGNORECASE,
         )
+        # With 15 backslashes at most there are 32 kinds of quotes, and of those that are still
+        # open at a place of the text no two are of one kind: none is read more often than that.
+        self._pair = re.compile(
+            r"""(?:(?P<bracket>[(\[])\s*+[bru]{0,2}+\\*+["']|["']--?+)"""
+            rf"""(?:{names.spelling})\\*+["']\s*+,\s*+"""
+            r"""(?=[bfru]{0,2}+\\{0,15}+["'])""",
+            re.IGNORECASE,
+        )
+        self._element = re.compile(
+            rf"""<(?:[\w.-]{{1,64}}+:)?+(?:{names.spelling})(?:\s[^<>]*+)?+>"""
+            r"""(?:\s*+<!\[CDATA\[((?:[^\]]|\](?!\]>))++)|(?!\s*+<)([^<]++)</)""",
+            re.IGNORECASE,
+        )
         self._any = bool(names.spelling)
         self._userinfo = names.match("password")
 
     def spans(self, text: str) -> Iterator[Span]:
-        """The values' places, in order; a URL's password is among them if passwords are."""
-        if not self._any or (":" not in text and "=" not in text):
+        """The values' places; a URL's password is among them if passwords are."""
+        if not self._any:
             return
-        key = self._key.search(text)
-        while key is not None:
-            span = _value_span(text, key)
-            if span.start < span.end:
-                yield span
-            key = self._key.search(text, max(span.end, key.end()))
+        if ":" in text or "=" in text:
+            yield from self._values(text)
+        if "," in text:
+            yield from self._pairs(text)
+        if "</" in text:
+            for match in self._element.finditer(text):
+                yield Span(*match.span(match.lastindex or 0))
         if self._userinfo and "://" in text:
             for match in _USERINFO.finditer(text):
                 yield Span(*match.span(1))
 
+    def _values(self, text: str) -> Iterator[Span]:
+        """What follows a key and a colon or an equals sign."""
+        key = self._key.search(text)
+        while key is not None:
+            end = key.end()
+            for span in _assigned(text, key):
+                if span.start < span.end:
+                    yield span
+                end = max(end, span.end)
+            key = self._key.search(text, end)
 
-def _value_span(text: str, key: re.Match[str]) -> Span:
-    start = key.end()
+    def _pairs(self, text: str) -> Iterator[Span]:
+        """The second of two texts in brackets, and what follows an option in a list."""
+        for key in self._pair.finditer(text):
+            opening = _OPENING_QUOTE.match(text, key.end())
+            if opening is None:
+                continue
+            closing = _value_end(text, opening)
+            value = Span(opening.end(), closing.start)
+            is_value = (
+                _CLOSED.match(text, closing.end)
+                if key["bracket"]
+                else not text.startswith("-", value.start)
+            )
+            if is_value and value.start < value.end:
+                yield value
+
+
+def _assigned(text: str, key: re.Match[str]) -> Iterator[Span]:
+    """The places of a key's value: behind its type, or of all in ``key: type = value``."""
+    annotation = _ANNOTATION.match(text, key.end())
+    span = _value_span(text, annotation.end() if annotation else key.end(), key)
+    yield span
+    while another := _ASSIGNED.match(text, span.end):
+        span = _value_span(text, another.end(), key)
+        yield span
+
+
+def _value_span(text: str, start: int, key: re.Match[str]) -> Span:
     opening = _OPENING_QUOTE.match(text, start)
     if opening is not None:
-        return Span(opening.end(), _quoted_end(text, opening).start)
+        return Span(opening.end(), _value_end(text, opening).start)
     is_header = key["name"].lower().endswith(("authorization", "cookie"))
     end = _header_end(text, start) if is_header else _bare_end(text, start)
     return Span(start, end, key["quote"] or "")
@@ -123,6 +185,15 @@ def _closing_end(text: str, start: int) -> int:
         if not depth:
             return end
     return len(text)
+
+
+def _value_end(text: str, opening: re.Match[str]) -> Span:
+    """The quote, or the three of them, that close a value."""
+    if not opening[3]:
+        return _quoted_end(text, opening)
+    mark = opening[3] + opening[1] + opening[2]
+    start = text.find(mark, opening.end())
+    return Span(start, start + len(mark)) if start >= 0 else Span(len(text), len(text))
 
 
 def _quoted_end(text: str, opening: re.Match[str]) -> Span:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise, starmap
 from typing import Any, Protocol
 
 from fastapi_taskflow.guard import let_pass
@@ -36,8 +37,8 @@ class Rules(Protocol):
     def text(self, text: str) -> str:
         """The text without secrets."""
 
-    def unkeyed(self, number: str) -> str:
-        """The digits without secrets."""
+    def unkeyed(self, text: str) -> str:
+        """The same for text in which a key's name says nothing, such as digits."""
 
 
 class RedactedCopy:
@@ -122,9 +123,11 @@ class RedactedCopy:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
         copied: dict[Any, Any] = {}
         self._copies[id(value)] = copied
+        items = list(value.items())
+        new_keys = _distinct([(key, self._of(key, depth)) for key, _ in items])
         changed = False
-        for key, item in list(value.items()):
-            new_key, new_item = self._of(key, depth), self._under(key, item, depth)
+        for (key, item), new_key in zip(items, new_keys, strict=True):
+            new_item = self._under(key, item, depth)
             copied[new_key] = new_item
             changed = changed or new_key is not key or new_item is not item
         return copied if changed else value
@@ -141,17 +144,16 @@ class RedactedCopy:
         items = list(value)
         copied: list[Any] = []
         self._copies[id(value)] = copied
-        copied.extend(self._of(item, depth) for item in items)
+        keyed = zip(_keys_of(items), items, strict=True)
+        copied.extend(self._under(key, item, depth) for key, item in keyed)
         return value if _same(items, copied) else copied
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
-        """A tuple; the fields of a named one have keys, and so has a header's pair."""
+        """A tuple; the fields of a named one have keys."""
         names: tuple[Any, ...] | None = getattr(value, "_fields", None)
         kind = tuple if names is None else type(value)
-        if names is None:
-            names = (None, value[0]) if len(value) == 2 else (None,) * len(value)
-        pairs = zip(names, value, strict=True)
-        copied = [self._under(name, item, depth) for name, item in pairs]
+        keyed = zip(_keys_of(value) if names is None else names, value, strict=True)
+        copied = [self._under(name, item, depth) for name, item in keyed]
         return value if _same(value, copied) else tuple.__new__(kind, copied)
 
     def _other(self, value: Any, depth: int) -> Any:
@@ -160,7 +162,7 @@ class RedactedCopy:
             return self._replacement()
         _reading.busy = True
         try:
-            texts = [str(value), repr(value)]
+            texts = _texts_of(value)
         finally:
             _reading.busy = False
         if isinstance(value, str):
@@ -179,6 +181,42 @@ class RedactedCopy:
         self._copies[id(value)] = value  # it may be within itself
         items = [(field.name, getattr(value, field.name)) for field in fields(value)]
         return any(self._under(name, item, depth - 1) is not item for name, item in items)
+
+
+def _texts_of(value: object) -> list[str]:
+    """An object's texts; where ``str()`` only calls ``repr()``, this is called once."""
+    if type(value).__str__ is object.__str__:
+        return [repr(value)]
+    return [str(value), repr(value)]
+
+
+def _keys_of(items: Sequence[Any]) -> list[Any]:
+    """The key, if any, under which each item stands: a pair's first, or an option before it."""
+    if len(items) == 2 and _option(*items) is None:
+        return [None, items[0]]
+    return [None, *starmap(_option, pairwise(items))][: len(items)]
+
+
+def _option(before: object, item: object) -> str | None:
+    """The name of a command's option, if an item is its value: ``["--password", "x"]``."""
+    if type(before) is not str or before[:1] != "-":
+        return None
+    return None if isinstance(item, str) and item[:1] == "-" else before.lstrip("-")
+
+
+def _distinct(keys: list[tuple[Any, Any]]) -> list[Any]:
+    """The new ones of keys and their new ones: numbered, if another key has become the same."""
+    taken = {new for old, new in keys if new is old}
+    numbers: Counter[Any] = Counter()
+    distinct = []
+    for old, new in keys:
+        free = new
+        while new is not old and free in taken:
+            numbers[new] += 1
+            free = f"{new} {numbers[new] + 1}"
+        taken.add(free)
+        distinct.append(free)
+    return distinct
 
 
 def _same(value: Any, copied: list[Any]) -> bool:
