@@ -437,6 +437,72 @@ def test_extras_whose_name_was_taken_are_redacted_in_record_and_event() -> None:
     assert vars(after)["extra_args"] == vars(after)["extra_message"] == GONE
 
 
+def test_an_attribute_that_a_filter_has_set_since_is_redacted_by_itself() -> None:
+    record = make_record(msg="x")
+    attach_extra(record, {"token": "a", "user": "bob", "gone": None, "args": "hunter2"})
+    record.__dict__.update(user="hunter2", extra_args="kept", request={"token": "b"})
+    del record.__dict__["gone"]
+
+    after = redacted(record)
+
+    assert given_extra(after) == {"token": GONE, "user": "bob", "gone": None, "args": GONE}
+    assert {name: vars(after)[name] for name in ("token", "user", "extra_args", "request")} == {
+        "token": GONE,
+        "user": GONE,
+        "extra_args": "kept",
+        "request": {"token": GONE},
+    }
+    assert "gone" not in vars(after)
+
+
+def test_extras_whose_names_become_the_same_are_all_kept() -> None:
+    memory = InMemoryLogger()
+    keeper = Keeper()
+    redact = RedactFilter(secrets=["hunter2", "swordfish"])
+
+    TaskManager(loggers=[memory, keeper], redact=redact).run(
+        lambda: task_log("x", hunter2=1, swordfish=2),
+        tags={"for hunter2": "a", "for swordfish": "b"},
+    )
+
+    (entry,) = memory.log_events
+    assert entry.extra == {GONE: 1, f"{GONE} 2": 2}
+    assert entry.tags == {f"for {GONE}": "a", f"for {GONE} 2": "b"}
+    (record,) = [record for record in keeper.records if record.getMessage() == "x"]
+    assert (vars(record)[GONE], vars(record)[f"{GONE} 2"]) == (1, 2)
+
+
+class Counting:
+    """Counts how often its text is made."""
+
+    def __init__(self, text: str = "Counting()") -> None:
+        self.text = text
+        self.made = 0
+
+    def __repr__(self) -> str:
+        self.made += 1
+        return self.text
+
+
+@pytest.mark.parametrize("text", ["Counting()", "password=x"], ids=["plain", "secret"])
+def test_an_extra_is_read_once_a_record(text: str) -> None:
+    memory = InMemoryLogger()
+    value = Counting(text)
+
+    TaskManager(loggers=[memory], redact=RedactFilter()).run(lambda: task_log("x", user=value))
+
+    assert value.made == 1
+    assert len(memory.log_events) == 1
+
+
+def test_an_attribute_is_read_once_a_record() -> None:
+    value = Counting()
+
+    redacted(make_record(user=value))
+
+    assert value.made == 1
+
+
 @pytest.mark.parametrize("by_logger", [False, True], ids=["handler", "logger"])
 def test_an_adopted_handler_has_its_filter(by_logger: bool) -> None:
     plain, with_filter = Keeper(), Keeper(RedactFilter(secrets=["hunter2"]))

@@ -12,6 +12,8 @@ from fastapi_taskflow.records import (
     OWN_ATTRIBUTES,
     PREFIX,
     STANDARD_ATTRIBUTES,
+    TaskLogRecord,
+    attach_extra,
     copy_record,
     is_lifecycle,
     is_log,
@@ -36,28 +38,59 @@ def redact_record(redactor: Redactor, record: logging.LogRecord) -> logging.LogR
         for name, value in attributes.items()
         if name not in STANDARD_ATTRIBUTES and name not in own and name != GIVEN
     }
-    redacted = _redacted_extras(redactor, extras)
+    given = getattr(record, GIVEN, None) or {}
+    new_given = redactor.mapping(given) if given else given
+    new_extras = _redacted_extras(redactor, extras, given, new_given)
     changes = {
         **_redacted_message(redactor, record),
         **_redacted_values(redactor, attributes, _TEXTS),
         **_redacted_values(redactor, attributes, _SEARCHED if is_ours else ()),
         **_redacted_traceback(redactor, record),
     }
-    given = getattr(record, GIVEN, None)
-    new_given = None if given is None else redactor.mapping(given)
-    if not changes and redacted is extras and new_given is given:
+    if not changes and new_extras is extras and new_given is given:
         return record
     copied = copy_record(record)
-    for name in extras.keys() - redacted.keys():
+    for name in extras.keys() - new_extras.keys():
         del copied.__dict__[name]
-    copied.__dict__.update(redacted)
+    copied.__dict__.update(new_extras)
     copied.__dict__.update(changes)
-    if given is not None:
+    if new_given is not given:
         copied._given = new_given  # noqa: SLF001  # see copy_record
     return copied
 
 
-def _redacted_extras(redactor: Redactor, extras: dict[str, Any]) -> dict[str, Any]:
+def _redacted_extras(
+    redactor: Redactor,
+    extras: dict[str, Any],
+    given: dict[str, Any],
+    new_given: dict[str, Any],
+) -> dict[str, Any]:
+    """The extras' attributes; what was searched as it was given isn't searched again."""
+    attached = _attached(given)
+    derived = {
+        name
+        for name, value in attached.items()
+        if name in extras and extras[name] is value  # else a filter has set another
+    }
+    others = {name: value for name, value in extras.items() if name not in derived}
+    redacted = _redacted_others(redactor, others)
+    if redacted is others and new_given is given:
+        return extras
+    # If the extras couldn't be read there are no new ones.
+    renamed = zip(attached, _attached(new_given).items(), strict=False)
+    return {**{new: value for name, (new, value) in renamed if name in derived}, **redacted}
+
+
+def _attached(extra: dict[str, Any]) -> dict[str, Any]:
+    """Extras under the names of their attributes, in the same order."""
+    if not extra:
+        return extra
+    bare = object.__new__(TaskLogRecord)
+    attach_extra(bare, extra)
+    return vars(bare)
+
+
+def _redacted_others(redactor: Redactor, extras: dict[str, Any]) -> dict[str, Any]:
     redacted = redactor.mapping(extras) if extras else extras
     prefixed = {
         name: redactor.replacement
