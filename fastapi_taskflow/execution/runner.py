@@ -157,6 +157,7 @@ class Runner:
             return None
         active_task.set(progress.emitter)
         redactor = progress.emitter.branch.redactor
+        here = asyncio.current_task()
         try:
             with self._printing(execution):
                 result = await call_function(
@@ -169,7 +170,7 @@ class Runner:
                 raise
             return Failure(error, redactor)  # the body's own doing
         except BaseException as error:  # noqa: BLE001  # the task's own code
-            let_pass(error, awaited=True)
+            let_pass(error, within=here)
             return Failure(error, redactor)
         progress.succeed(result)
         return None

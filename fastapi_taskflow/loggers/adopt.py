@@ -117,6 +117,16 @@ class AdoptingHandler(QueuedHandler[_Item]):
         super().__init__(target.name, queue_size=queue_size)
         pass_over_at_exit(self)
 
+    def start_afresh(self) -> None:
+        """Begin with an empty queue."""
+        super().start_afresh()
+        self._flushing = False
+
+    @property
+    def queued(self) -> int:
+        """How many records wait, or are being handled; a flush is none."""
+        return super().queued - self._flushing
+
     def handlers(self) -> Iterable[logging.Handler]:
         """Whom the target hands records to."""
         return self.target.handlers()
@@ -143,6 +153,7 @@ class AdoptingHandler(QueuedHandler[_Item]):
         if self.queued:
             return  # the target has not come back from a record: a flush would wait behind it
         with self.lock:
+            self._flushing = True
             self._put(_Item(None, copy_context()))
         try:
             await asyncio.wait_for(self.drain(), FLUSH_SECONDS)
@@ -161,8 +172,11 @@ class AdoptingHandler(QueuedHandler[_Item]):
     def _deliver(self, address: Address | None) -> None:
         active_task.set(None)
         if address is None:
-            for handler in self.target.handlers():
-                handler.flush()
+            try:
+                for handler in self.target.handlers():
+                    handler.flush()
+            finally:
+                self._flushing = False
             return
         record, handlers = address
         errors, taken = [], not handlers

@@ -200,13 +200,14 @@ class ObserverHandler(logging.Handler):
 
     async def _tell(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
         """Await a method of the observer's: only a cancellation of this very task gets out."""
+        here = asyncio.current_task()
         try:
             async with asyncio.timeout(self.timeout) as limit:
                 await call()
             if limit.expired():  # it hid its cancellation
                 raise TimeoutError
         except BaseException as error:  # see let_pass
-            let_pass(error, awaited=True)
+            let_pass(error, within=here)
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             if limit.expired():

@@ -82,8 +82,10 @@ class Consumer:
             self.loop.call_soon_threadsafe(self._task.cancel)
 
     async def _run(self) -> None:
-        await self._prepare()
-        self.ready.set()
+        try:
+            await self._prepare()
+        finally:
+            self.ready.set()  # whatever happened: nobody waits for ever
         while True:
             self._awake = True
             self._signal.clear()

@@ -43,9 +43,10 @@ async def run_hook(
 
 async def _outcome(hook: Callable[[], Awaitable[None]]) -> BaseException | None:
     """What a hook raised, as a value: a task must not end with SystemExit."""
+    here = asyncio.current_task()
     try:
         await hook()
     except BaseException as error:  # noqa: BLE001  # see let_pass
-        let_pass(error, awaited=True)
+        let_pass(error, within=here)
         return error
     return None

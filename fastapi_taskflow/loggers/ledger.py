@@ -211,8 +211,8 @@ class Diagnostics(TreeLogger):
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count it; a report of it would go the same broken way."""
-        _pipeline.fail(error, doing)
+        _ledger.fail(error, doing)
 
 
 diagnostics = Diagnostics(f"{LIBRARY}.observers")
-_pipeline = Ledger("pipeline")
+_ledger = Ledger("reports")

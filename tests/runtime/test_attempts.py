@@ -128,7 +128,14 @@ async def _raise_async(error: BaseException) -> None:
 @pytest.mark.parametrize("body", [_raise, _raise_async], ids=["sync", "async"])
 @pytest.mark.parametrize(
     "error",
-    [ValueError("boom"), StopIteration(), SystemExit(3), asyncio.CancelledError(), TimeoutError()],
+    [
+        ValueError("boom"),
+        StopIteration(),
+        SystemExit(3),
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        TimeoutError(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_a_body_raises_fails_the_task_and_nothing_else(
