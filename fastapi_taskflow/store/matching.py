@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from fastapi_taskflow.sanitise import plain_text
+from fastapi_taskflow.store.texts import storable
+
+_BETWEEN = "\x1e"
 
 
 def contains_text(text: str, *fields: str | None) -> bool:
     """Whether one of the fields has the text in it, in any case of any script."""
-    folded = _fold(text)
-    return any(field is not None and folded in _fold(field) for field in fields)
+    folded = fold(text)
+    return any(field is not None and folded in fold(field) for field in fields)
+
+
+def searchable(*fields: str | None) -> str:
+    """One text in which a folded text is found where one of the fields has it."""
+    return _BETWEEN.join(fold(field) for field in fields if field is not None)
+
+
+def fold(text: str) -> str:
+    """A text as it is compared: as a database has it, and without its case."""
+    return storable(text).casefold().replace(_BETWEEN, r"\x1e")
 
 
 def has_tags(wanted: Mapping[str, str], tags: Mapping[str, str]) -> bool:
     """Whether all the wanted tags are among a record's."""
     return wanted.items() <= tags.items()
-
-
-def has_tags_json(wanted: str, tags: str) -> bool:
-    """The same of two JSON objects, as a database has them."""
-    return has_tags(json.loads(wanted), json.loads(tags))
-
-
-def _fold(text: str) -> str:
-    return plain_text(text).casefold()  # plain, as a database has it: without lone surrogates

@@ -2,84 +2,124 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
+    Boolean,
     Column,
-    Dialect,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
-    TypeDecorator,
+    false,
 )
 
-SCHEMA_VERSION = 1
+from fastapi_taskflow.store.types import (
+    ExactText,
+    JsonText,
+    PlainText,
+    ShortText,
+    UtcMicroseconds,
+    WholeText,
+)
 
-
-class UtcMicroseconds(TypeDecorator[datetime]):
-    """An aware time, kept as whole microseconds since 1970 in UTC: exact, and sortable."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """An aware time as a number."""
-        if value is None:
-            return None
-        since = value - _EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """A number as an aware time."""
-        if value is None:
-            return None
-        whole, rest = divmod(value, 1_000_000)
-        return datetime.fromtimestamp(whole, tz=UTC).replace(microsecond=rest)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
-versions = Table("taskflow_schema", metadata, Column("version", Integer, primary_key=True))
 
-tasks = Table(
+def _table(name: str, *parts: Any) -> Table:
+    return Table(name, metadata, *parts, mysql_engine="InnoDB", mariadb_engine="InnoDB")
+
+
+def _number() -> Column[int]:
+    """A row's number, in the order of writing; SQLite counts INTEGER only."""
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=false())
+
+
+versions = _table(
+    "taskflow_schema", Column("version", Integer, primary_key=True, autoincrement=False)
+)
+
+tasks = _table(
     "taskflow_tasks",
-    metadata,
-    Column("task_id", String(36), primary_key=True),
-    Column("func_name", String(255), nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("tags", JSON, nullable=False),
-    Column("idempotency_key", String(255)),
+    Column("task_id", ShortText(36), primary_key=True),
+    Column("func_name", PlainText, nullable=False),
+    Column("status", ShortText(16), nullable=False),
+    Column("tags", JsonText, nullable=False),
+    Column("idempotency_key", PlainText),
     Column("created_at", UtcMicroseconds, nullable=False),
     Column("start_time", UtcMicroseconds),
     Column("end_time", UtcMicroseconds),
-    Column("duration", Float),
+    Column("duration", Double),
     Column("attempt", Integer, nullable=False),
     Column("retries_used", Integer, nullable=False),
-    Column("error", Text),
-    Column("stacktrace", Text),
+    Column("error", PlainText),
+    Column("stacktrace", PlainText),
+    Column("owner", ShortText(36)),  # the process that runs it
+    Column("args", WholeText),  # JSON, or an encrypted token
+    Column("result", WholeText),  # JSON
+    Column("progress_done", Double),
+    Column("progress_total", Double),
+    Column("progress_message", PlainText),
+    _flag("cancel_requested"),
+    _flag("persist"),
+    _flag("requeue_on_interrupt"),
+    Column("search", WholeText),  # see matching.searchable
     Index("ix_taskflow_tasks_listing", "created_at", "task_id"),
     Index("ix_taskflow_tasks_status", "status"),
+    Index("ix_taskflow_tasks_owner", "owner", "status"),
 )
 
-entries = Table(
+entries = _table(
     "taskflow_entries",
-    metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("task_id", String(36), nullable=False),
+    _number(),
+    Column("task_id", ShortText(36), nullable=False),
     Column("seq", Integer),
     Column("timestamp", UtcMicroseconds, nullable=False),
-    Column("level", String(32), nullable=False),
-    Column("message", Text, nullable=False),
+    Column("level", PlainText, nullable=False),
+    Column("message", PlainText, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("extra", JSON, nullable=False),
+    Column("extra", JsonText, nullable=False),
     Index("ix_taskflow_entries_task", "task_id", "id"),
+)
+
+# For queries; a record's tags as they were given are in its row.
+tags = _table(
+    "taskflow_tags",
+    Column("task_id", ShortText(36), primary_key=True),
+    Column("key", ExactText(255), primary_key=True),
+    Column("value", ExactText(255), nullable=False),
+    Index("ix_taskflow_tags_value", "key", "value"),
+)
+
+keys = _table(
+    "taskflow_keys",
+    Column("idempotency_key", ExactText(255), primary_key=True),
+    Column("task_id", ShortText(36), nullable=False),
+)
+
+owners = _table(
+    "taskflow_owners",
+    Column("owner", ShortText(36), primary_key=True),
+    Column("host", PlainText, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started_at", UtcMicroseconds, nullable=False),
+    Column("heartbeat_at", UtcMicroseconds, nullable=False),
+)
+
+audit = _table(
+    "taskflow_audit",
+    _number(),
+    Column("at", UtcMicroseconds, nullable=False),
+    Column("action", ShortText(32), nullable=False),
+    Column("task_id", ShortText(36)),
+    Column("detail", JsonText, nullable=False),
+    Index("ix_taskflow_audit_at", "at"),
 )

@@ -2,77 +2,99 @@
 
 from __future__ import annotations
 
-import json
-import os
+import threading
 import weakref
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, and_, create_engine, event, func, or_, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable
-from sqlalchemy.sql import bindparam
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.sanitise import plain_text
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import Query, Totals
-from fastapi_taskflow.store.matching import contains_text, has_tags_json
+from fastapi_taskflow.store.dialects import (
+    UPGRADE_TIMEOUT,
+    WRITES,
+    alone,
+    check_encoding,
+    connect,
+    may_pass,
+    name_of,
+    parse,
+    reason_of,
+)
+from fastapi_taskflow.store.doubt import Doubt, Logged
+from fastapi_taskflow.store.matching import fold
 from fastapi_taskflow.store.memory import TIMED
+from fastapi_taskflow.store.migrations import migrate, version_of
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
-from fastapi_taskflow.store.schema import SCHEMA_VERSION, entries, metadata, tasks, versions
-
-BUSY_TIMEOUT = 5.0
-"""Seconds that a statement waits while another process writes to the SQLite file."""
+from fastapi_taskflow.store.rows import (
+    ENTRY,
+    RECORD,
+    entry_of,
+    entry_row,
+    record_of,
+    tag_rows,
+    task_row,
+)
+from fastapi_taskflow.store.schema import SCHEMA_VERSION, entries, tags, tasks
 
 
 class Database:
-    """Task records and their log entries in SQLite. Any thread may read; one writes.
+    """Task records and their log entries in a database. Any thread may read; one writes.
 
     Args:
-        location: The path of a SQLite file, or a ``sqlite:///`` URL.
+        location: The path of a SQLite file, or a URL of SQLite, PostgreSQL, MySQL or MariaDB.
 
     Raises:
-        StoreError: The location is a URL of another database.
+        StoreError: It is another database's URL, or the driver for it is not installed.
     """
 
     def __init__(self, location: str) -> None:
-        self.url = _parse(location)
+        self.url = parse(location)
         self._engine: Engine | None = None
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have no connections: the parent's are its own, and closing them would end them there."""
+        self._opening = threading.Lock()
+        self._doubt = Doubt()
+        if self._engine is not None:
+            self._closing.detach()
+            _PARENTS.append(self._engine)
+            self._engine = None
 
     @property
     def name(self) -> str:
         """Where it is, without a password."""
-        return self.url.render_as_string(hide_password=True)
+        return name_of(self.url)
 
     def open(self) -> None:
-        """Connect, and make the tables if need be.
+        """Connect, and make the tables, or bring them up to date, if need be.
 
         Raises:
-            StoreError: The file can't be used, or a newer version of the library made it.
+            StoreError: It can't be used, or a newer version of the library made its tables.
         """
-        if self._engine is not None:
-            return
-        try:
-            if self.url.database:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT})
-            event.listen(engine, "connect", _set_up_connection)
-            version = _make_tables(engine)
-        except (OSError, ValueError, SQLAlchemyError) as error:  # ValueError: a null character
-            reason = getattr(error, "orig", None) or error
-            raise StoreError(self.name, f"{reason}; expected a file that can be written") from error
-        if version > SCHEMA_VERSION:
-            engine.dispose()
-            raise StoreError(
-                self.name,
-                f"its schema has version {version}, this library knows {SCHEMA_VERSION}; "
-                "use the newer release of fastapi_taskflow that made it",
-            )
-        self._engine = engine
-        weakref.finalize(self, engine.dispose).atexit = False  # at exit, the manager closes
+        with self._opening:
+            if self._engine is None:
+                self._engine = self._prepared()
+                self._closing = weakref.finalize(self, self._engine.dispose)
+                self._closing.atexit = False  # at exit, the manager closes
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -80,54 +102,78 @@ class Database:
             self._engine.dispose()
             self._engine = None
 
-    def write(
-        self,
-        added: Collection[TaskRecord],
-        changed: Collection[TaskRecord],
-        logged: Collection[tuple[str, LogEntry]],
-    ) -> None:
-        """Write all of it in one transaction, or nothing.
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, rolled back by an exception.
 
         Raises:
             SQLAlchemyError: It could not be written now.
         """
-        with self._connected().begin() as connection:
-            if added:
-                connection.execute(tasks.insert(), [_task_row(record) for record in added])
-            if changed:
-                statement = tasks.update().where(tasks.c.task_id == bindparam("id"))
-                rows = [_task_row(record) for record in changed]
-                connection.execute(statement, [{**row, "id": row["task_id"]} for row in rows])
-            if logged:
-                connection.execute(entries.insert(), [_entry_row(*item) for item in logged])
+        with self._connected().connect() as connection:
+            connection.execution_options(**WRITES)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read by."""
+        with self._connected().connect() as connection:
+            yield connection
+
+    def write(
+        self,
+        added: Collection[TaskRecord],
+        changed: Collection[TaskRecord],
+        logged: Collection[Logged],
+    ) -> None:
+        """Write all of it in one transaction, or nothing.
+
+        What is given again, after an error for which ``may_pass`` holds, is there once.
+
+        Raises:
+            SQLAlchemyError: It could not be written now.
+        """
+        doubt = self._doubt
+        try:
+            with self.transaction() as connection:
+                doubt.resolve(connection)
+                new = [record for record in added if not doubt.is_added(record)]
+                old = [record for record in added if doubt.is_added(record)]
+                late = [item for item in logged if not doubt.is_logged(item[1])]
+                doubt.sending(new, late)
+                _write(connection, new, [*old, *changed], late)
+        except Exception as error:
+            if not may_pass(error):
+                doubt.refused()
+            raise
+        doubt.written(added, logged)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
-        chosen = select(tasks).where(tasks.c.task_id == plain_text(task_id))
-        with self._connected().connect() as connection:
-            row = connection.execute(chosen).first()
-        return None if row is None else _record(row)
+        with self.reading() as connection:
+            row = connection.execute(select(*RECORD).where(tasks.c.task_id == task_id)).first()
+        return None if row is None else record_of(row)
 
     def entries(self, task_id: str) -> list[LogEntry]:
         """The entries under a task's id, the oldest first."""
-        of_task = entries.c.task_id == plain_text(task_id)
-        chosen = select(entries).where(of_task).order_by(entries.c.id)
-        with self._connected().connect() as connection:
-            return [_entry(row) for row in connection.execute(chosen)]
+        of_task = entries.c.task_id == task_id
+        chosen = select(*ENTRY).where(of_task).order_by(entries.c.id)
+        with self.reading() as connection:
+            return [entry_of(row) for row in connection.execute(chosen)]
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first, without their logs."""
-        statement = _filtered(select(tasks), query)
         newest = (tasks.c.created_at.desc(), tasks.c.task_id.desc())
-        with self._connected().connect() as connection:
-            rows = connection.execute(statement.order_by(*newest).limit(query.limit)).all()
-        return [_record(row) for row in rows]
+        with self.reading() as connection:
+            chosen = _filtered(select(*RECORD), query, connection.dialect.name)
+            rows = connection.execute(chosen.order_by(*newest).limit(query.limit)).all()
+        return [record_of(row) for row in rows]
 
     def totals(self) -> Totals:
         """Figures over all records."""
         counts = select(tasks.c.status, func.count()).group_by(tasks.c.status)
         timed = tasks.c.status.in_([status.value for status in TIMED])
-        with self._connected().connect() as connection:
+        with self.reading() as connection:
             by_status = dict.fromkeys(TaskStatus, 0)
             by_status.update((TaskStatus(status), n) for status, n in connection.execute(counts))
             mean = connection.execute(select(func.avg(tasks.c.duration)).where(timed)).scalar()
@@ -138,98 +184,83 @@ class Database:
         assert self._engine is not None  # open() has returned
         return self._engine
 
+    def _prepared(self) -> Engine:
+        """An engine for tables of this library's version."""
+        try:
+            with ExitStack() as undo:
+                engine = connect(self.url)
+                undo.callback(engine.dispose)
+                with engine.connect() as connection:
+                    version = version_of(connection)
+                if version is None or version < SCHEMA_VERSION:
+                    version = self._migrated()
+                if version == SCHEMA_VERSION:
+                    undo.pop_all()
+        except (OSError, TypeError, ValueError, SQLAlchemyError) as error:
+            # Drivers raise TypeError and ValueError for options that they don't know.
+            raise StoreError(self.name, reason_of(error, self.url)) from error
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                self.name,
+                f"its schema has version {version}, this library knows {SCHEMA_VERSION}; "
+                "use the newer release of fastapi_taskflow that made it",
+            )
+        return engine
 
-def _parse(location: str) -> URL:
-    if "://" not in location:
-        return URL.create("sqlite", database=os.path.abspath(location))
-    try:
-        url = make_url(location)
-    except ArgumentError as error:
-        expected = "expected a path, or a URL such as sqlite:///tasks.db"
-        raise StoreError(location, expected) from error
-    if url.get_backend_name() != "sqlite":
-        name = url.render_as_string(hide_password=True)
-        raise StoreError(name, "expected a path, or a URL of this dialect: sqlite")
-    if not url.database or url.database == ":memory:":
-        raise StoreError(location, "expected a file; leave snapshot_db out to keep tasks in memory")
-    return url.set(database=os.path.abspath(url.database))
-
-
-def _set_up_connection(connection: Any, _record: object) -> None:
-    """Let readers and the writer go on beside each other; a commit survives a killed process.
-
-    SQLite's own functions know the case of ASCII letters only, and end at a null character.
-    """
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.create_function("contains_text", 4, contains_text, deterministic=True)
-    connection.create_function("has_tags", 2, has_tags_json, deterministic=True)
-
-
-def _make_tables(engine: Engine) -> int:
-    """Make what is missing, and give the schema's version. Several processes may do so."""
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
-        version = connection.execute(select(func.max(versions.c.version))).scalar()
-        if version is None:
-            insert = versions.insert().prefix_with("OR IGNORE", dialect="sqlite")
-            connection.execute(insert, {"version": SCHEMA_VERSION})
-    return version or SCHEMA_VERSION
+    def _migrated(self) -> int:
+        with ExitStack() as stack:
+            patient = connect(self.url, patience=UPGRADE_TIMEOUT)
+            stack.callback(patient.dispose)
+            connection = stack.enter_context(patient.connect().execution_options(**WRITES))
+            stack.enter_context(connection.begin())
+            stack.enter_context(alone(connection))
+            check_encoding(connection)
+            return migrate(connection)
 
 
-def _filtered(statement: Select[Any], query: Query) -> Select[Any]:
+_PARENTS: list[Engine] = []
+
+
+def _write(
+    connection: Connection,
+    added: Collection[TaskRecord],
+    changed: Collection[TaskRecord],
+    logged: Collection[Logged],
+) -> None:
+    if added:
+        connection.execute(tasks.insert(), [task_row(record) for record in added])
+        tagged = [row for record in added for row in tag_rows(record)]
+        if tagged:  # a task's tags never change
+            connection.execute(tags.insert(), tagged)
+    if changed:
+        statement = tasks.update().where(tasks.c.task_id == bindparam("id"))
+        rows = [task_row(record) for record in changed]
+        connection.execute(statement, [{**row, "id": row["task_id"]} for row in rows])
+    if logged:
+        connection.execute(entries.insert(), [entry_row(*item) for item in logged])
+
+
+def _filtered(statement: Select[Any], query: Query, dialect: str) -> Select[Any]:
     column = tasks.c
     wanted = {"status": query.status and query.status.value, "func_name": query.func_name}
-    for name, value in wanted.items():
-        if value is not None:
-            statement = statement.where(column[name] == plain_text(value))
-    if query.tags:
-        statement = statement.where(func.has_tags(json.dumps(query.tags), column.tags))
+    statement = statement.where(
+        *(column[name] == value for name, value in wanted.items() if value is not None),
+        *(_is_tagged(key, value) for key, value in query.tags.items()),
+    )
     if query.since is not None:
         statement = statement.where(column.created_at >= query.since)
     if query.until is not None:
         statement = statement.where(column.created_at < query.until)
     if query.after is not None:
         at, task_id = query.after
-        same = and_(column.created_at == at, column.task_id < plain_text(task_id))
+        same = and_(column.created_at == at, column.task_id < task_id)
         statement = statement.where(or_(column.created_at < at, same))
     if query.text is not None:
-        fields = (column.task_id, column.func_name, column.error)
-        statement = statement.where(func.contains_text(plain_text(query.text), *fields))
+        place = func.strpos if dialect == "postgresql" else func.instr  # LIKE has wildcards
+        statement = statement.where(place(column.search, fold(query.text)) > 0)
     return statement
 
 
-_COLUMNS = tuple(column.name for column in tasks.columns)
-
-
-def _task_row(record: TaskRecord) -> dict[str, Any]:
-    row = {name: _storable(getattr(record, name)) for name in _COLUMNS}
-    return {**row, "status": record.status.value}
-
-
-def _entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
-    names = ("seq", "timestamp", "level", "message", "attempt")
-    row = {name: _storable(getattr(entry, name)) for name in names}
-    return {**row, "task_id": task_id, "extra": entry.extra}
-
-
-def _storable(value: Any) -> Any:
-    return plain_text(value) if isinstance(value, str) else value  # no lone surrogates
-
-
-def _record(row: Row[Any]) -> TaskRecord:
-    values = _values(row)
-    return TaskRecord(**{**values, "status": TaskStatus(values["status"])})
-
-
-def _entry(row: Row[Any]) -> LogEntry:
-    values = _values(row)
-    del values["id"], values["task_id"]
-    return LogEntry(**values)
-
-
-def _values(row: Row[Any]) -> dict[str, Any]:
-    return dict(row._mapping)  # documented; named so as not to hide a column
+def _is_tagged(key: str, value: str) -> ColumnElement[bool]:
+    of_task = tags.c.task_id == tasks.c.task_id
+    return exists().where(of_task, tags.c.key == key, tags.c.value == value)

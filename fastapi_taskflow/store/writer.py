@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import OperationalError
-
+from fastapi_taskflow.store.dialects import may_pass
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
 
@@ -178,7 +177,7 @@ class Writer:
             self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
-            if _may_pass(error):
+            if may_pass(error):
                 self._give_back()
                 return False
             self._write_singly(self._in_hand)
@@ -219,8 +218,3 @@ class Writer:
                 error,
                 self._dropped,
             )
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same write may work later: the database is locked, full or gone."""
-    return isinstance(error, (OperationalError, OSError))

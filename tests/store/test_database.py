@@ -23,14 +23,9 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOG = logging.getLogger("fastapi_taskflow.store")
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "tasks.db"
-
-
 @contextmanager
-def _opened(database: Path, **bounds: int) -> Iterator[TaskStore]:
-    store = with_snapshots(MemoryStore(**bounds), database, LOG)
+def _opened(location: str, **bounds: int) -> Iterator[TaskStore]:
+    store = with_snapshots(MemoryStore(**bounds), location, LOG)
     store.open()
     try:
         yield store
@@ -48,15 +43,15 @@ def _fail() -> None:
     raise ValueError("boom")
 
 
-def test_a_task_and_its_log_are_there_after_a_restart(database: Path) -> None:
+def test_a_task_and_its_log_are_there_after_a_restart(location: str) -> None:
     async def run() -> TaskRecord:
-        manager = TaskManager(snapshot_db=database)
+        manager = TaskManager(snapshot_db=location)
         manager.task(retries=1)(_fail)
         async with manager:
             return await manager.execute(_fail, tags={"a": "b"}, idempotency_key="k")
 
     before = asyncio.run(run())
-    manager = TaskManager(snapshot_db=database)
+    manager = TaskManager(snapshot_db=location)
     after = manager.get_task(before.task_id)
 
     for name in ("status", "created_at", "start_time", "end_time", "duration", "attempt"):
@@ -88,11 +83,11 @@ def test_a_task_and_its_log_are_there_after_a_restart(database: Path) -> None:
     ],
     ids=str,
 )
-def test_times_come_back_exact_and_in_utc(database: Path, time: datetime) -> None:
-    with _opened(database) as store:
+def test_times_come_back_exact_and_in_utc(location: str, time: datetime) -> None:
+    with _opened(location) as store:
         store.add(_record(created_at=time, start_time=time, end_time=time))
         store.append("id", LogEntry(0, time, "info", "x", 0))
-    with _opened(database) as store:
+    with _opened(location) as store:
         record, entries = store.get("id"), store.entries("id")
 
     assert record is not None
@@ -152,25 +147,25 @@ class Unprintable:
     ],
 )
 def test_odd_extras_are_stored_as_what_json_knows(
-    database: Path, value: object, stored: object
+    location: str, value: object, stored: object
 ) -> None:
-    with _opened(database) as store:
+    with _opened(location) as store:
         store.add(_record())
         store.append("id", LogEntry(0, NOON, "info", "x", 0, {"value": value}))
-    with _opened(database) as store:
+    with _opened(location) as store:
         entries = store.entries("id")
 
     assert entries is not None
     assert entries[0].extra == {"value": stored}
 
 
-def test_text_that_utf8_has_no_form_for_is_stored(database: Path) -> None:
+def test_text_that_utf8_has_no_form_for_is_stored(location: str) -> None:
     odd, escaped = "half \ud800", "half \\ud800"
-    with _opened(database) as store:
+    with _opened(location) as store:
         store.add(_record(error=odd, stacktrace=odd, idempotency_key=odd, tags={odd: odd}))
         store.append("id", LogEntry(0, NOON, "info", odd, 0, {"deep": DEEP}))
         assert store.flush(10.0)
-    with _opened(database) as store:
+    with _opened(location) as store:
         record, entries = store.get("id"), store.entries("id")
 
     assert record is not None
@@ -179,7 +174,7 @@ def test_text_that_utf8_has_no_form_for_is_stored(database: Path) -> None:
     assert entries[0].message == escaped
 
 
-def test_four_threads_lose_and_mix_nothing(database: Path) -> None:
+def test_four_threads_lose_and_mix_nothing(location: str) -> None:
     def work(name: str) -> None:
         for number in range(25):
             task_id = f"{name}-{number}"
@@ -190,14 +185,14 @@ def test_four_threads_lose_and_mix_nothing(database: Path) -> None:
             store.update(task_id, (TaskStatus.RUNNING,), status=TaskStatus.SUCCESS)
             store.query(Query(tags={"thread": name}, limit=3))
 
-    with _opened(database) as store:
+    with _opened(location) as store:
         threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
         totals = store.totals()
-    with _opened(database) as store:
+    with _opened(location) as store:
         records = store.query(Query(limit=1000))
         logs = {record.task_id: store.entries(record.task_id) for record in records}
 
@@ -209,8 +204,8 @@ def test_four_threads_lose_and_mix_nothing(database: Path) -> None:
         ]
 
 
-def test_managers_that_share_a_file_list_each_others_tasks(database: Path) -> None:
-    managers = [TaskManager(snapshot_db=database) for _ in range(3)]
+def test_managers_that_share_a_database_list_each_others_tasks(location: str) -> None:
+    managers = [TaskManager(snapshot_db=location) for _ in range(3)]
 
     ids = [manager.run(task_log, "x").task_id for manager in managers for _ in range(3)]
 

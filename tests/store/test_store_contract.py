@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,9 +31,9 @@ def _record(number: int, **fields: Any) -> TaskRecord:
     return TaskRecord(**{**values, **fields})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
-    location = tmp_path / "tasks.db" if request.param == "sqlite" else None
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb"])
+def store(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> Iterator[TaskStore]:
+    location = None if request.param == "memory" else database_of(request.param)
     store = with_snapshots(MemoryStore(), location, Diagnostics("fastapi_taskflow.store"))
     store.open()
     yield store
@@ -185,14 +185,14 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("UPDATE taskflow_schema SET version = 99")
 
-    with pytest.raises(StoreError, match="version 99, this library knows 1"):
+    with pytest.raises(StoreError, match="version 99, this library knows 2"):
         TaskManager(snapshot_db=database).run(task_log, "x")
 
 
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("oracle://scott:tiger@host/db", "of this dialect: sqlite"),
+        ("oracle://scott:tiger@host/db", "oracle is not supported"),
         ("nonsense://", "sqlite"),
         ("sqlite://", "leave snapshot_db out"),
     ],

@@ -1,0 +1,191 @@
+"""What the databases differ in: their URLs, drivers and settings, and how each keeps order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, TimeoutError
+
+from fastapi_taskflow.errors import StoreError
+from fastapi_taskflow.store.types import MYSQL
+
+BUSY_TIMEOUT = 5.0
+"""Seconds that a statement waits while another process writes to the SQLite file."""
+
+UPGRADE_TIMEOUT = 60.0
+"""Seconds to wait for another process that is changing the tables."""
+
+CONNECT_TIMEOUT = 5
+"""Seconds that a server may take to accept a connection."""
+
+WRITES = {"taskflow_writes": True}
+"""Execution options of a connection whose transactions write."""
+
+DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+_EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
+_URLS = (
+    "expected a path, sqlite:///path, postgresql://user:password@host/database, or mysql:// or "
+    "mariadb:// likewise (drivers: psycopg, pymysql)"
+)
+
+
+def parse(location: str) -> URL:
+    """The URL of a path or URL, with the driver that is used.
+
+    Raises:
+        StoreError: It is another dialect or driver, or the driver is not installed.
+    """
+    if "://" not in location:
+        return URL.create("sqlite", database=os.path.abspath(location))
+    try:
+        url = make_url(location)
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
+        raise StoreError(_masked(location), f"it is no URL; {_URLS}") from None  # has the password
+    if "@" in (url.host or ""):
+        raise StoreError(_masked(location), "an @ in a user's name or password is written %40")
+    backend, _, driver = url.drivername.partition("+")
+    if driver not in ("", DRIVERS.get(backend)) or backend not in DRIVERS:
+        raise StoreError(name_of(url), f"{url.drivername} is not supported; {_URLS}")
+    return _sqlite_url(url) if backend == "sqlite" else _server_url(url, backend)
+
+
+def name_of(url: URL) -> str:
+    """Where a database is, without a password."""
+    return url.set(query={}).render_as_string(hide_password=True)  # a query may have one, too
+
+
+def connect(url: URL, *, patience: float = BUSY_TIMEOUT) -> Engine:
+    """An engine for a parsed URL. Of its connections some stay open, few are ever made.
+
+    Raises:
+        OSError: The directory of a SQLite file can't be made or written to.
+    """
+    if url.get_backend_name() == "sqlite":
+        _check_writable(Path(url.database or ""))
+        engine = create_engine(url, connect_args={"timeout": patience})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    options: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True}
+    settings: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        settings["connect_timeout"] = CONNECT_TIMEOUT
+    if url.get_backend_name() in MYSQL:
+        settings |= {"charset": "utf8mb4", "sql_mode": "STRICT_ALL_TABLES"}
+    else:
+        options["use_native_hstore"] = False  # else each connection asks for it
+    return create_engine(url, isolation_level="READ COMMITTED", connect_args=settings, **options)
+
+
+@contextmanager
+def alone(connection: Connection) -> Iterator[None]:
+    """Keep other processes from changing the tables meanwhile; within a transaction that writes.
+
+    Raises:
+        OSError: Another process took too long.
+        SQLAlchemyError: So it did, or the database can't be used.
+    """
+    backend = connection.dialect.name
+    seconds = int(UPGRADE_TIMEOUT)
+    if backend == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('fastapi_taskflow'))"))
+    if backend not in MYSQL:  # the transaction is the lock, or has it
+        yield
+        return
+    name = "CONCAT('taskflow.', MD5(DATABASE()))"
+    if not connection.scalar(text(f"SELECT GET_LOCK({name}, {seconds})")):
+        raise OSError(errno.ETIMEDOUT, "another process is changing the tables")
+    try:
+        yield
+    finally:
+        connection.execute(text(f"SELECT RELEASE_LOCK({name})"))
+
+
+def check_encoding(connection: Connection) -> None:
+    """Refuse a database that has no form for every character.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise ValueError(f"its encoding is {encoding}, and has to be UTF8")
+
+
+def reason_of(error: Exception, url: URL) -> str:
+    """What went wrong, in the driver's words, and what to do."""
+    what = str(getattr(error, "orig", None) or error).strip()
+    if url.password:
+        what = what.replace(url.password, "***")
+    if url.get_backend_name() == "sqlite":
+        return f"{what}; expected a file that can be written"
+    return f"{what}; expected a database that takes connections, and a user who may make tables"
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same write may work later: the database is locked, full or gone."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return isinstance(error, (OSError, TimeoutError))  # no file; no connection is free
+
+
+def _sqlite_url(url: URL) -> URL:
+    if not url.database or url.database == ":memory:":
+        expected = "expected a file; leave snapshot_db out to keep tasks in memory"
+        raise StoreError(name_of(url), expected)
+    return url.set(drivername="sqlite", database=os.path.abspath(url.database))
+
+
+def _server_url(url: URL, backend: str) -> URL:
+    driver = DRIVERS[backend]
+    url = url.set(drivername=f"{backend}+{driver}")
+    if not url.database:
+        raise StoreError(name_of(url), "expected the name of a database at the end of the URL")
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise StoreError(
+            name_of(url),
+            f"its driver {driver} can't be imported ({error}); "
+            f'try: pip install "fastapi-taskflow[{_EXTRAS[driver]}]"',
+        ) from error
+    return url
+
+
+def _masked(location: str) -> str:
+    """A location that is no URL, without what may be a password."""
+    return re.sub(r"://.*@", "://***@", location.partition("?")[0], flags=re.DOTALL)
+
+
+def _check_writable(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for place in (path.parent, path):  # the log of changes lies beside the file
+        if place.exists() and not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    """Let readers and the writer go on beside each other.
+
+    With NORMAL, a commit survives a killed process, as it is in the kernel by then. A power cut
+    may take the last ones back; FULL would have every batch wait for the disk.
+    """
+    connection.isolation_level = None  # sqlite3 itself begins no transaction: see _begin_sqlite
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers queue up at once: one that has read first is refused where another has written."""
+    writes = connection.get_execution_options().get("taskflow_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,69 @@
+"""Records and log entries as rows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Row
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.store.matching import searchable
+from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.schema import entries, tasks
+from fastapi_taskflow.store.texts import cut
+
+FIELDS = (
+    "task_id",
+    "func_name",
+    "status",
+    "tags",
+    "idempotency_key",
+    "created_at",
+    "start_time",
+    "end_time",
+    "duration",
+    "attempt",
+    "retries_used",
+    "error",
+    "stacktrace",
+)
+"""What of a record is in columns of the same names."""
+
+RECORD = tuple(tasks.c[name] for name in FIELDS)
+"""The columns to read a record from."""
+
+_ENTRY_FIELDS = ("seq", "timestamp", "level", "message", "attempt", "extra")
+
+ENTRY = tuple(entries.c[name] for name in _ENTRY_FIELDS)
+"""The columns to read a log entry from."""
+
+
+def task_row(record: TaskRecord) -> dict[str, Any]:
+    """A record as a row."""
+    row = {name: getattr(record, name) for name in FIELDS}
+    error = None if record.error is None else cut(record.error)
+    search = searchable(record.task_id, cut(record.func_name), error)
+    return {**row, "status": record.status.value, "search": search}
+
+
+def tag_rows(record: TaskRecord) -> Iterator[dict[str, str]]:
+    """A record's tags as rows."""
+    for key, value in record.tags.items():
+        yield {"task_id": record.task_id, "key": key, "value": value}
+
+
+def entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
+    """A task's log entry as a row."""
+    return {"task_id": task_id, **{name: getattr(entry, name) for name in _ENTRY_FIELDS}}
+
+
+def record_of(row: Row[Any]) -> TaskRecord:
+    """A row as a record."""
+    values = dict(row._mapping)  # documented; named so as not to hide a column
+    return TaskRecord(**{**values, "status": TaskStatus(values["status"])})
+
+
+def entry_of(row: Row[Any]) -> LogEntry:
+    """A row as a log entry."""
+    return LogEntry(**row._mapping)
