@@ -418,6 +418,55 @@ def test_four_children_deliver_everything_once(tmp_path: Path, way: str) -> None
     assert Counter(line for line in adopted if line and "--" not in line) == expected
 
 
+FORK_MEANWHILE = """
+import logging, os, sys, threading, warnings
+from fastapi_taskflow import FileLogger, StdoutLogger, TaskManager, task_log
+
+warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: fork with threads
+parent, at_work, go_on = os.getpid(), threading.Event(), threading.Event()
+
+class Waiting(logging.Formatter):
+    def format(self, record):
+        at_work.set()
+        if os.getpid() == parent:
+            go_on.wait()
+        return record.getMessage()
+
+kind = {"file": lambda **given: FileLogger("tasks.log", **given), "stdout": StdoutLogger}
+observer = kind[sys.argv[1]](formatter=Waiting(), queued=True)
+manager = TaskManager(loggers=[observer], drain_timeout=0.0)
+
+async def body(who):
+    for number in range(5):
+        task_log(f"{who}-{number}")
+
+manager.run(body, "parent")
+at_work.wait()  # a lock of the handler's may be held, four lines wait
+children = [os.fork()]
+if children[0]:
+    children.append(os.fork())
+if 0 in children:
+    manager.run(body, f"child{len(children)}")
+else:
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    go_on.set()
+"""
+
+
+@pytest.mark.parametrize("sink", ["file", "stdout"])
+def test_lines_that_wait_when_the_process_forks_are_the_parents_alone(
+    start: Start, tmp_path: Path, sink: str
+) -> None:
+    process = start(FORK_MEANWHILE, sink)
+
+    printed = text_of(process.stdout)
+
+    assert (process.wait(PATIENCE), text_of(process.stderr)) == (0, "")
+    lines = printed if sink == "stdout" else (tmp_path / "tasks.log").read_text()
+    who = ("child1", "child2", "parent")
+    assert sorted(lines.split()) == [f"{name}-{number}" for name in who for number in range(5)]
+
+
 # kill -9
 
 KILLED = """

@@ -36,10 +36,15 @@ PATIENCE = 60.0
 APP = """
 import asyncio, json, logging, os, threading
 from fastapi import BackgroundTasks, FastAPI
-from fastapi_taskflow import FileLogger, TaskAdmin, TaskManager, TaskObserver, task_log
+from fastapi_taskflow import (
+    FileLogger, ObserverHandler, TaskAdmin, TaskManager, TaskObserver, task_log
+)
+
+interrupted = asyncio.Event()
 
 class Told(TaskObserver):
-    # Writes down what it is told, a whole line by one write: workers share the file.
+    # Writes down what it is told, a whole line by one write: workers share the file. It begins
+    # when the shutdown has interrupted a task: until then all events wait.
     def __init__(self):
         self.file = os.open("told.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -48,10 +53,11 @@ class Told(TaskObserver):
         os.write(self.file, f"{line}\\n".encode())
 
     async def on_log(self, event):
-        await asyncio.sleep(0)
+        await interrupted.wait()
         self.write(event, event.message)
 
     async def on_lifecycle(self, event):
+        await interrupted.wait()
         self.write(event, f"-- {event.status.name}")
 
 def file(name, **options):
@@ -61,7 +67,7 @@ manager = TaskManager(
     loggers=[
         file("sync.jsonl", max_bytes=20_000),
         file("queued.jsonl", max_bytes=20_000, queued=True),
-        Told(),
+        ObserverHandler(Told(), timeout=600.0),
     ],
     shutdown_timeout=3.0,
 )
@@ -83,18 +89,21 @@ async def fails():
 
 async def stuck_in_loop():
     task_log("waiting")
-    await asyncio.Event().wait()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        interrupted.set()
 
 def stuck_in_thread():
     task_log("waiting")
     threading.Event().wait()
 
 @app.post("/{name}")
-async def start(name: str, tasks: BackgroundTasks) -> str:
-    return tasks.add_task(globals()[name])
+async def start(name: str, tasks: BackgroundTasks) -> dict:
+    return {"task_id": tasks.add_task(globals()[name]), "worker": os.getpid()}
 """
 
-STUCK = ["stuck_in_loop", "stuck_in_thread"]
+STUCK = ["stuck_in_thread", "stuck_in_loop"]
 BODIES = ["in_thread", "in_loop", "fails"]
 EXPECTED = {
     "in_thread": ["-- RUNNING", "line 0", "line 1", "line 2", "-- SUCCESS"],
@@ -184,7 +193,7 @@ class Clients:
             while True:
                 for name in BODIES:
                     answer = client.post(f"{self._url}/{name}").raise_for_status()
-                    self.tasks[answer.json()] = name
+                    self.tasks[answer.json()["task_id"]] = name
                 if len(self.tasks) > 300:
                     self._enough.set()
 
@@ -197,6 +206,18 @@ class Clients:
         for call in self._calls:
             call.result(PATIENCE)
         self._pool.shutdown()
+
+
+def stuck_tasks(url: str, workers: int) -> dict[str, str]:
+    """Have every worker run some tasks that don't end; the function of each by its id."""
+    tasks: dict[str, str] = {}
+    seen: set[int] = set()
+    while len(seen) < workers:
+        for name in STUCK:
+            answer = httpx.post(f"{url}/{name}", timeout=PATIENCE).json()
+            tasks[answer["task_id"]] = name
+        seen.add(answer["worker"])
+    return tasks
 
 
 def told(folder: Path, name: str) -> dict[str, list[str]]:
@@ -219,11 +240,7 @@ def test_a_server_that_is_told_to_stop_under_load_loses_nothing(
     server = serve(*(["--workers", str(workers)] if workers > 1 else []))
     server.wait_for("Uvicorn running on")
     server.wait_for("Application startup complete", workers)
-    stuck = {
-        httpx.post(f"{server.url}/{name}", timeout=PATIENCE).json(): name
-        for name in STUCK
-        for _ in range(workers)
-    }
+    stuck = stuck_tasks(server.url, workers)
     clients = Clients(server.url)
     clients.wait()
 
