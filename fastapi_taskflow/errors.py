@@ -123,3 +123,47 @@ class RunningLoopError(TaskflowError, RuntimeError):
         super().__init__(
             "run() can't block a running event loop; use `await task_manager.execute(...)` here"
         )
+
+
+class UnstorableArgumentError(TaskArgumentError):
+    """An argument can't be stored, so its task could not run again after a crash.
+
+    Args:
+        name: The function.
+        argument: Which argument: a parameter's name, or a place such as ``args[2]``.
+        kind: The name of the argument's type. (Its value may be a secret.)
+        reason: What can't be stored, and what to do.
+    """
+
+    def __init__(self, name: str, argument: str, kind: str, reason: str) -> None:
+        super().__init__(name, f"argument {argument!r} ({kind}) can't be stored: {reason}")
+        self.argument = argument
+
+
+class StoredArgumentsError(TaskflowError, ValueError):
+    """A stored call doesn't fit the function as it is now.
+
+    Args:
+        name: The function.
+        reason: Which parameters or arguments don't fit, and why.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"can't run {name} with its stored arguments: {reason}")
+
+
+class DecryptionError(TaskflowError, ValueError):
+    """Stored arguments are encrypted, and no key of this manager opens them.
+
+    Args:
+        keys: How many keys were tried.
+    """
+
+    def __init__(self, keys: int) -> None:
+        tried = "there is no encrypt_args_key"
+        if keys:
+            tried = "none of the encrypt_args_key fits, or the text was changed"
+        super().__init__(
+            f"stored arguments can't be decrypted: {tried}; "
+            "give the key that they were encrypted with too, after the one for new ones"
+        )
