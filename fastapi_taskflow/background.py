@@ -28,6 +28,20 @@ class Engine(Protocol):
     ) -> tuple[str, Execution | None]:
         """Accept a task: its id, and what to run unless the key was used before."""
 
+    async def enqueue(
+        self,
+        call: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        tags: dict[str, str] | None,
+        idempotency_key: str | None,
+    ) -> tuple[str, Execution | None]:
+        """Accept a task, and wait until it is where it lasts."""
+
+    def settle(self) -> None:
+        """Wait until what was accepted is where it lasts, unless that would hold up a loop."""
+
     async def run(self, execution: Execution) -> None:
         """Run an accepted task to its end."""
 
@@ -73,6 +87,9 @@ class ManagedBackgroundTasks(BackgroundTasks):
     ) -> str:
         """Enqueue a task, to run after the response.
 
+        With a database it is committed before this returns, unless an event loop runs in this
+        thread: then soon after, and before its body starts. ``enqueue()`` waits there, too.
+
         Args:
             func: A function, registered with the manager or not.
             *args: Its positional arguments.
@@ -90,6 +107,43 @@ class ManagedBackgroundTasks(BackgroundTasks):
             ShuttingDownError: The manager is shutting down.
         """
         task_id, execution = self.engine.accept(
+            func, args, kwargs, tags=tags, idempotency_key=idempotency_key
+        )
+        if execution is not None:
+            self.tasks.append(ManagedTask(self.engine, execution))
+            self.engine.settle()
+        return task_id
+
+    async def enqueue(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        tags: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Enqueue a task as ``add_task()`` does, and return once it is where it lasts.
+
+        With a database that means that it is committed: whatever happens to the process
+        then, the task is not forgotten. Without one it means nothing more.
+
+        Args:
+            func: A function, registered with the manager or not.
+            *args: Its positional arguments.
+            tags: Labels that the task's events and record carry.
+            idempotency_key: While a task with this key is pending, runs, or has succeeded,
+                no second one is enqueued.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The task's id; the first task's where the idempotency key is in use.
+
+        Raises:
+            StoreUnavailableError: The database has not taken it within ``store_timeout``; it
+                is cancelled.
+            TaskflowError: As ``add_task()``.
+        """
+        task_id, execution = await self.engine.enqueue(
             func, args, kwargs, tags=tags, idempotency_key=idempotency_key
         )
         if execution is not None:

@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext
-from fastapi_taskflow.errors import ShuttingDownError, TaskArgumentError
+from fastapi_taskflow.errors import (
+    ShuttingDownError,
+    StoreUnavailableError,
+    TaskArgumentError,
+)
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.active import ActiveTasks
 from fastapi_taskflow.execution.options import TaskFunction
@@ -32,6 +36,8 @@ CLEANUP_SECONDS = 1.0
 STORE_SECONDS = 5.0
 """How long the store may take for what is not written yet at shutdown."""
 
+CALLED_OFF = "it was called off before it was stored"
+
 STORE_TURN = 0.005
 """Seconds between two looks at a store that is being flushed."""
 
@@ -49,6 +55,7 @@ class TaskEngine:
         runner: What runs an accepted task.
         shutdown_timeout: Seconds that running tasks get at shutdown.
         drain_timeout: Seconds that async observers get for the events that wait.
+        store_timeout: Seconds that the store gets to make a change last.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class TaskEngine:
         *,
         shutdown_timeout: float,
         drain_timeout: float,
+        store_timeout: float,
     ) -> None:
         self.store = store
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -70,6 +78,7 @@ class TaskEngine:
         self._runner = runner
         self._shutdown_timeout = shutdown_timeout
         self._drain_timeout = drain_timeout
+        self._store_timeout = store_timeout
         self._active = ActiveTasks()
         self._leaving: set[asyncio.Future[None]] = set()
         self._signals = ShutdownSignals(self._signal_received)
@@ -126,6 +135,43 @@ class TaskEngine:
         self._active.add(execution)
         return task_id, execution
 
+    async def enqueue(
+        self,
+        call: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        tags: dict[str, str] | None,
+        idempotency_key: str | None,
+    ) -> tuple[str, Execution | None]:
+        """Accept a task, and wait until it is where it lasts.
+
+        Raises:
+            StoreUnavailableError: The database did not take it in time; it is called off.
+            TaskflowError: As ``accept()``.
+        """
+        task_id, execution = self.accept(
+            call, args, kwargs, tags=tags, idempotency_key=idempotency_key
+        )
+        if execution is None:
+            return task_id, None
+        try:
+            stored = await self.store.flush_async(self._store_timeout)
+        except BaseException:
+            self.discard(execution, CALLED_OFF)
+            raise
+        if not stored:
+            self.discard(execution, CALLED_OFF)
+            raise StoreUnavailableError(execution.function.name, self._store_timeout)
+        return task_id, execution
+
+    def settle(self) -> None:
+        """Wait until what was accepted is where it lasts, unless that would hold up a loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.store.flush(self._store_timeout)
+
     def discard(self, execution: Execution, reason: str) -> None:
         """Call off an accepted task, if it has not started."""
         if execution.task is None and execution.progress.cancel(reason):
@@ -148,10 +194,12 @@ class TaskEngine:
         if self.loop is None:
             await self._begin()
         self._serve_found(execution)
+        await self.store.flush_async(self._store_timeout)
         task = execution.run_by(self._runner)
         task.add_done_callback(lambda task: self._ended(execution, task))
         await asyncio.wait({task})
         self._serve_found(execution)
+        await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
             await self._observers.drain(self._drain_timeout)
 

@@ -66,6 +66,21 @@ class StoreError(TaskflowError, OSError):
         self.url = url
 
 
+class StoreUnavailableError(TaskflowError, RuntimeError):
+    """The database did not take a task within ``store_timeout``; the task will not run.
+
+    Args:
+        func_name: The task's function.
+        timeout: The limit, in seconds.
+    """
+
+    def __init__(self, func_name: str, timeout: float) -> None:
+        super().__init__(
+            f"can't enqueue {func_name}: the database has not committed it in {timeout:g} s; "
+            "add_task() enqueues without waiting for the database"
+        )
+
+
 class TaskArgumentError(TaskflowError, TypeError):
     """What was to be enqueued can't be called as asked.
 

@@ -43,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SHUTDOWN_TIMEOUT = 30.0
 DRAIN_TIMEOUT = 10.0
+STORE_TIMEOUT = 5.0
 
 
 def _redactor(choice: RedactFilter | Iterable[str] | None) -> Redactor | None:
@@ -87,6 +88,8 @@ class TaskManager:
         shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
             SIGINT where there was one.
         drain_timeout: Seconds that all async observers together get for waiting events.
+        store_timeout: Seconds that a task waits for the database, before its body and at its
+            end; it goes on then, and what happened is written once the database is back.
 
     Raises:
         ConfigurationError: A value that can't be used; the message names it and the right ones.
@@ -114,6 +117,7 @@ class TaskManager:
         max_finished_tasks: int = MAX_FINISHED_TASKS,
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
         drain_timeout: Seconds = DRAIN_TIMEOUT,
+        store_timeout: Seconds = STORE_TIMEOUT,
     ) -> None:
         redactor = _redactor(redact)
         observers = Observers(() if loggers is None else loggers, redactor)
@@ -162,6 +166,7 @@ class TaskManager:
             ),
             shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
             drain_timeout=seconds("drain_timeout", drain_timeout),
+            store_timeout=seconds("store_timeout", store_timeout),
         )
         self._users = 0
         stop_at_exit(self._engine)

@@ -134,5 +134,9 @@ class TaskStore(ABC):
         """
         return True
 
+    async def flush_async(self, timeout: float) -> bool:
+        """Do what ``flush`` does, on an event loop, which goes on meanwhile."""
+        return self.flush(timeout)
+
     def close(self, timeout: float) -> None:  # nor to close
         """Flush within the timeout, in seconds, and let go of what is open; idempotent."""

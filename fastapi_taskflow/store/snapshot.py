@@ -110,6 +110,10 @@ class SnapshotStore(TaskStore):
         """Wait until all that happened so far is in the database."""
         return self._writer.flush(timeout)
 
+    async def flush_async(self, timeout: float) -> bool:
+        """Wait on an event loop until all that happened so far is in the database."""
+        return await self._writer.flush_async(timeout)
+
     def close(self, timeout: float) -> None:
         """Flush, and disconnect."""
         self._writer.close(timeout)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fastapi_taskflow.store.dialects import may_pass
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -60,6 +63,19 @@ class Waiting:
     entries: list[LogEntry]
 
 
+class _Waiter(NamedTuple):
+    """Somebody on a loop who waits until so much is written."""
+
+    goal: int
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Writer:
     """Writes what it is given, in order: while one batch is written, the next one gathers.
 
@@ -79,6 +95,8 @@ class Writer:
         self._given = 0
         self._written = 0
         self._changed = threading.Condition()
+        self._waiters: list[_Waiter] = []
+        self._failing_since: float | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
         self._next_report = 0.0
@@ -117,7 +135,30 @@ class Writer:
         """Wait until all that was given so far is written, for at most so many seconds."""
         with self._changed:
             goal = self._given
+            if self._has_failed_for(timeout):
+                timeout = 0.0
             return self._changed.wait_for(lambda: self._written >= goal, timeout)
+
+    async def flush_async(self, timeout: float) -> bool:
+        """Wait as ``flush`` does, on an event loop.
+
+        Where the database has taken nothing for longer than the timeout already, there is no
+        waiting.
+        """
+        with self._changed:
+            goal = self._given
+            if self._written >= goal or self._has_failed_for(timeout):
+                return self._written >= goal
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(goal, loop, loop.create_future())
+            self._waiters.append(waiter)
+        try:
+            await asyncio.wait({waiter.future}, timeout=timeout)
+        finally:
+            with self._changed:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return self._written >= goal
 
     def close(self, timeout: float) -> None:
         """Flush, end the thread, and report what could not be written in time; idempotent."""
@@ -178,14 +219,26 @@ class Writer:
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
             if may_pass(error):
+                if self._failing_since is None:
+                    self._failing_since = time.monotonic()
                 self._give_back()
                 return False
             self._write_singly(self._in_hand)
         with self._changed:
             self._in_hand = _Batch()
             self._written = goal
+            self._failing_since = None
             self._changed.notify_all()
+            reached = [waiter for waiter in self._waiters if waiter.goal <= goal]
+            self._waiters = [waiter for waiter in self._waiters if waiter.goal > goal]
+        for waiter in reached:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
+                waiter.loop.call_soon_threadsafe(_resolve, waiter.future)
         return True
+
+    def _has_failed_for(self, seconds: float) -> bool:
+        since = self._failing_since
+        return since is not None and time.monotonic() - since > seconds
 
     def _write(self, batch: _Batch) -> None:
         records, new = batch.records.items(), batch.new
