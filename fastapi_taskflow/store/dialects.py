@@ -29,6 +29,8 @@ CONNECT_TIMEOUT = 5
 WRITES = {"taskflow_writes": True}
 """Execution options of a connection whose transactions write."""
 
+_ALWAYS: dict[str, Any] = {"hide_parameters": True}  # errors are logged, what is written is not
+
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 _URLS = (
@@ -70,11 +72,11 @@ def connect(url: URL, *, patience: float = BUSY_TIMEOUT) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         _check_writable(Path(url.database or ""))
-        engine = create_engine(url, connect_args={"timeout": patience})
+        engine = create_engine(url, connect_args={"timeout": patience}, **_ALWAYS)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True}
+    options = {**_ALWAYS, "pool_size": 2, "max_overflow": 8, "pool_pre_ping": True}
     settings: dict[str, Any] = {}
     if "connect_timeout" not in url.query:
         settings["connect_timeout"] = CONNECT_TIMEOUT
@@ -125,8 +127,6 @@ def check_encoding(connection: Connection) -> None:
 def reason_of(error: Exception, url: URL) -> str:
     """What went wrong, in the driver's words, and what to do."""
     what = str(getattr(error, "orig", None) or error).strip()
-    if url.password:
-        what = what.replace(url.password, "***")
     if url.get_backend_name() == "sqlite":
         return f"{what}; expected a file that can be written"
     return f"{what}; expected a database that takes connections, and a user who may make tables"
