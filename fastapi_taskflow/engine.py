@@ -18,6 +18,7 @@ from fastapi_taskflow.errors import (
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.active import ActiveTasks
 from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.processes.packing import pack_call
 from fastapi_taskflow.execution.runner import Execution, Runner
 from fastapi_taskflow.execution.span import current_span_context
 from fastapi_taskflow.execution.transitions import Progress
@@ -108,6 +109,7 @@ class TaskEngine:
         """
         function = self._registry.find(call)
         function.check_call(args, kwargs)
+        payload = pack_call(function, args, kwargs) if function.in_process else None
         tags = _checked_tags(function, tags)
         if idempotency_key is not None and not isinstance(idempotency_key, str):
             reason = f"idempotency_key={idempotency_key!r} is neither a str nor None"
@@ -131,7 +133,7 @@ class TaskEngine:
             return record.task_id, None
         emitter = TaskEmitter(self._branch, TaskContext(task_id, function.name, 0, tags))
         progress = Progress(self.store, emitter)
-        execution = Execution(function, args, kwargs, progress, current_span_context())
+        execution = Execution(function, args, kwargs, progress, current_span_context(), payload)
         self._active.add(execution)
         return task_id, execution
 
@@ -273,6 +275,7 @@ class TaskEngine:
             await self._active.wait_idle(self._time_left() if grace is None else grace)
             self._active.interrupt_all()
             await self._active.wait_idle(CLEANUP_SECONDS)
+            await self._runner.close()
             self._observers.find(self._branch.users_handlers())
             drain = self._drain_timeout if drain is None else drain
             if self._leaving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from typing import Self
 
@@ -182,3 +183,75 @@ class DecryptionError(TaskflowError, ValueError):
             f"stored arguments can't be decrypted: {tried}; "
             "give the key that they were encrypted with too, after the one for new ones"
         )
+
+
+class WorkerLostError(TaskflowError, RuntimeError):
+    """A worker process ended in the middle of a task: it was killed, or crashed.
+
+    Args:
+        func_name: The task's function.
+        exit_code: The process's exit code; the number of the signal that ended it, negative.
+    """
+
+    def __init__(self, func_name: str, exit_code: int) -> None:
+        super().__init__(f"the worker process of {func_name} {exit_text(exit_code)}")
+        self.exit_code = exit_code
+
+
+class WorkerStartError(TaskflowError, RuntimeError):
+    """A worker process can't be started, or ends before the task begins.
+
+    Args:
+        func_name: The task's function.
+        reason: What went wrong.
+    """
+
+    def __init__(self, func_name: str, reason: str) -> None:
+        super().__init__(f"{func_name} has no worker process: {reason}")
+
+
+class WorkerLoadError(TaskflowError, RuntimeError):
+    """A worker process can't load a task's function or arguments.
+
+    Args:
+        func_name: The task's function.
+        reason: What went wrong.
+    """
+
+    def __init__(self, func_name: str, reason: str) -> None:
+        super().__init__(
+            f"a worker process can't load {func_name} and its arguments: {reason}; "
+            "it imports their modules by name, as they are found in sys.path"
+        )
+
+
+class TaskResultError(TaskflowError, TypeError):
+    """What a task returned in a worker process can't be sent back.
+
+    Args:
+        func_name: The task's function.
+        reason: What went wrong.
+    """
+
+    def __init__(self, func_name: str, reason: str) -> None:
+        super().__init__(
+            f"what {func_name} returned can't be sent back from its worker process: {reason}"
+        )
+
+
+class RemoteError(TaskflowError):
+    """Stands in for an error of a worker process whose class can't be brought back.
+
+    It is raised as a subclass that has the original class's name, with its text.
+    """
+
+
+def exit_text(exit_code: int) -> str:
+    """How a process ended."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    return f"was killed by {name}"

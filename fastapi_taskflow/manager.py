@@ -20,6 +20,7 @@ from fastapi_taskflow.errors import (
     TaskNotFoundError,
 )
 from fastapi_taskflow.execution.options import RetryOn, make_options
+from fastapi_taskflow.execution.processes.pool import ProcessPool
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
@@ -83,6 +84,8 @@ class TaskManager:
             means no limit.
         max_sync_threads: The size of a pool of threads for this manager's sync functions;
             None shares one pool of 40 with all such managers.
+        max_processes: The most worker processes that run ``executor="process"`` functions at
+            once, others wait as PENDING; None means one for each processor.
         max_log_entries: The most entries kept of one task's log, the newest.
         max_finished_tasks: The most ended tasks kept in memory, the newest.
         shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
@@ -113,6 +116,7 @@ class TaskManager:
         redact: RedactFilter | Iterable[str] | None = None,
         max_concurrent_tasks: int | None = None,
         max_sync_threads: int | None = None,
+        max_processes: int | None = None,
         max_log_entries: int = MAX_LOG_ENTRIES,
         max_finished_tasks: int = MAX_FINISHED_TASKS,
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
@@ -150,6 +154,8 @@ class TaskManager:
         threads = SHARED_THREADS
         if max_sync_threads is not None:
             threads = WorkerThreads(whole_number("max_sync_threads", max_sync_threads, minimum=1))
+        if max_processes is not None:
+            whole_number("max_processes", max_processes, minimum=1)
         if max_concurrent_tasks is not None:
             whole_number("max_concurrent_tasks", max_concurrent_tasks, minimum=1)
         self._engine = TaskEngine(
@@ -161,6 +167,7 @@ class TaskManager:
                 self._store,
                 Slots(max_concurrent_tasks),
                 threads,
+                ProcessPool(max_processes),
                 Capture(capture_loggers, self._branch),
                 log_prints=yes_or_no("log_prints", log_prints),
             ),
@@ -212,9 +219,11 @@ class TaskManager:
             max_delay: The longest wait, jitter aside; None means no limit.
             retry_on: The errors after which it is tried again.
             timeout: The longest that one attempt may take; None means no limit. A sync
-                function's thread runs on after it, but nobody waits for its end.
-            executor: "async" on the event loop, "thread" in a worker thread; None chooses
-                by the function's kind.
+                function's thread runs on after it, but nobody waits for its end; a worker
+                process is ended.
+            executor: "async" on the event loop, "thread" in a worker thread, "process" in a
+                worker process, where arguments and result are pickled; None chooses one of the
+                first two by the function's kind.
             log_prints: Whether what it prints becomes log entries; None does as the manager's
                 ``log_prints`` says.
 

@@ -4,50 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from fastapi_taskflow.errors import TaskTimeoutError
+from fastapi_taskflow.execution.failure import RemoteTraceback
 from fastapi_taskflow.execution.options import TaskFunction
-from fastapi_taskflow.execution.threads import WorkerThreads
+from fastapi_taskflow.execution.threads import Outcome, WorkerThreads
 
 
 class BodyEndedError(Exception):
-    """A body in a thread raised an error.
+    """A body in a thread, or in a worker process, raised an error.
 
     It is carried, not raised again: a coroutine can't raise ``StopIteration``, and
     ``KeyboardInterrupt`` would end the event loop, though Ctrl-C never reaches that thread.
 
     Args:
         error: What it raised.
+        remote: The traceback of that, where it comes from a worker process.
     """
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, remote: RemoteTraceback | None = None) -> None:
         super().__init__()
         self.error = error
+        self.remote = remote
 
 
 async def call_function(
-    function: TaskFunction,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    threads: WorkerThreads,
+    function: TaskFunction, call: Callable[[asyncio.Timeout], Awaitable[Any]]
 ) -> Any:
     """Call a task's function once and give what it returns.
 
-    A body in a thread that exceeds its time is no longer awaited; it runs on to its end.
+    Args:
+        function: The function.
+        call: Makes the call in its place, within a limit that ``timeout`` has set.
 
     Raises:
         TaskTimeoutError: It took longer than its ``timeout``.
-        BodyEndedError: It raised an error in a thread.
+        BodyEndedError: It raised an error in a thread, or in a worker process.
         BaseException: Whatever it raises on the event loop.
     """
     timeout = function.options.timeout
-    call = partial(function.call, *args, **kwargs)
     try:
         async with asyncio.timeout(timeout) as limit:
-            result = await (_in_thread(call, threads) if function.in_thread else call())
+            result = await call(limit)
         if timeout is not None and limit.expired():  # the body hid its cancellation
             raise TaskTimeoutError(function.name, timeout)
         return result
@@ -59,15 +60,28 @@ async def call_function(
         raise TaskTimeoutError(function.name, timeout) from error
 
 
-async def _in_thread(call: Callable[[], Any], threads: WorkerThreads) -> Any:
-    outcome = await threads.submit(partial(_run, call))
+async def in_thread(call: Callable[[], Any], threads: WorkerThreads) -> Any:
+    """Make a call in a worker thread. It is not awaited after its time, but runs to its end.
+
+    Raises:
+        BodyEndedError: It raised an error.
+    """
+    return result_of(await threads.submit(partial(run_body, call)))
+
+
+def result_of(outcome: Outcome) -> Any:
+    """What a body returned.
+
+    Raises:
+        BodyEndedError: It raised an error.
+    """
     if outcome.error is not None:
-        raise BodyEndedError(outcome.error)
+        raise BodyEndedError(outcome.error, outcome.remote)
     return outcome.result
 
 
-def _run(call: Callable[[], Any]) -> Any:
-    """Call a function in a worker thread; what it returns to be awaited is awaited there."""
+def run_body(call: Callable[[], Any]) -> Any:
+    """Call a function off the event loop; what it returns to be awaited is awaited there."""
     result = call()
     return asyncio.run(_completed(result)) if inspect.isawaitable(result) else result
 

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple, Self
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.redact import Redactor
-from fastapi_taskflow.redact.traceback import ExcInfo, redact_traceback, traceback_text
+from fastapi_taskflow.redact.traceback import (
+    ExcInfo,
+    messages_of,
+    redact_parts,
+    redact_traceback,
+    traceback_parts,
+    traceback_text,
+)
+
+
+class RemoteTraceback(NamedTuple):
+    """The traceback of an error of another process, as text.
+
+    Attributes:
+        parts: A frame each, and an error's message each.
+        messages: The messages of the error and of those shown with it.
+    """
+
+    parts: tuple[str, ...]
+    messages: tuple[str, ...]
+
+    @classmethod
+    def of(cls, exc_info: ExcInfo) -> Self:
+        """The traceback of an error of this process, for another."""
+        return cls(tuple(traceback_parts(exc_info)), tuple(messages_of(exc_info[1])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +43,12 @@ class Failure:
     Attributes:
         exception: The error itself.
         redactor: Takes secrets out of its texts; None leaves them in.
+        remote: Its traceback, where it comes from another process.
     """
 
     exception: BaseException
     redactor: Redactor | None = None
+    remote: RemoteTraceback | None = None
 
     @property
     def error(self) -> str:
@@ -39,12 +66,25 @@ class Failure:
     @property
     def stacktrace(self) -> str:
         """The traceback, from the task's own code on."""
-        return self.redacted_traceback or traceback_text(self.exc_info)
+        return self.prepared_traceback or traceback_text(self.exc_info)
 
     @property
-    def redacted_traceback(self) -> str | None:
-        """The traceback, where it is not the error's own: it had secrets in it."""
-        return redact_traceback(self.redactor, self.exc_info)
+    def prepared_traceback(self) -> str | None:
+        """The traceback, where ``exc_info`` has another: it had secrets in it, or is remote."""
+        if self.remote is None:
+            return self._redacted
+        return self._redacted or "".join(self.remote.parts)
+
+    @property
+    def safe_exc_info(self) -> ExcInfo | None:
+        """The error as ``logging`` takes it, unless its traceback has secrets in it."""
+        return self.exc_info if self._redacted is None else None
+
+    @property
+    def _redacted(self) -> str | None:
+        if self.remote is None:
+            return redact_traceback(self.redactor, self.exc_info)
+        return None if self.redactor is None else redact_parts(self.redactor, *self.remote)
 
     @property
     def exc_info(self) -> ExcInfo:

@@ -15,7 +15,7 @@ from fastapi_taskflow.errors import (
     TaskArgumentError,
 )
 
-EXECUTORS = ("async", "thread")
+EXECUTORS = ("async", "thread", "process")
 
 RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 """The errors after which a task is tried again."""
@@ -33,8 +33,8 @@ class TaskOptions:
         max_delay: The longest wait, jitter aside; None means no limit.
         retry_on: The errors after which it is tried again; others fail the task at once.
         timeout: The longest that one attempt may take; None means no limit.
-        executor: "async" on the event loop, "thread" in a worker thread; None chooses by
-            the function's kind.
+        executor: "async" on the event loop, "thread" in a worker thread, "process" in a worker
+            process; None chooses one of the first two by the function's kind.
         log_prints: Whether what it prints becomes log entries; None leaves it to the manager.
     """
 
@@ -119,6 +119,11 @@ class TaskFunction:
         executor = self.options.executor
         return not self.is_async if executor is None else executor == "thread"
 
+    @property
+    def in_process(self) -> bool:
+        """Whether it runs in a worker process."""
+        return self.options.executor == "process"
+
     @cached_property
     def signature(self) -> inspect.Signature | None:
         """The function's signature; None for a built-in one that has none."""
@@ -156,7 +161,9 @@ def make_function(call: object, options: TaskOptions, name: str | None = None) -
         raise TaskArgumentError(_name_of(call), "it is a generator function: a call runs nothing")
     function = TaskFunction(call, name or _name_of(call), options)
     if options.executor == "async" and not function.is_async:
-        expected = "'thread' or None: the function is not async and would block the event loop"
+        expected = (
+            "'thread', 'process' or None: the function is not async and would block the event loop"
+        )
         raise ConfigurationError("executor", options.executor, expected)
     return function
 

@@ -9,12 +9,18 @@ from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
-from fastapi_taskflow.execution.call import BodyEndedError, call_function
+from fastapi_taskflow.errors import WorkerLostError
+from fastapi_taskflow.execution.call import BodyEndedError, call_function, in_thread
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.processes.attempt import completed, make_job
+from fastapi_taskflow.execution.processes.packing import Payload, pack_call
+from fastapi_taskflow.execution.processes.pool import ProcessPool
+from fastapi_taskflow.execution.processes.process import Call
 from fastapi_taskflow.execution.retry import may_retry, retry_delay
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.span import TaskSpan, task_span
@@ -41,6 +47,7 @@ class Execution:
         kwargs: And these keyword arguments.
         progress: Its way through its statuses.
         origin: What identifies the OpenTelemetry span that it was enqueued in, if any.
+        payload: The call as a worker process gets it, once it is packed.
         task: What runs it; None until then.
         variables: The context variables of what runs it.
     """
@@ -50,6 +57,7 @@ class Execution:
     kwargs: dict[str, Any]
     progress: Progress
     origin: Any = None  # OpenTelemetry is optional
+    payload: Payload | None = None
     task: asyncio.Task[None] | None = field(default=None)
     variables: Context = field(default_factory=copy_context)
 
@@ -57,6 +65,16 @@ class Execution:
     def context(self) -> TaskContext:
         """What its records say of it now."""
         return self.progress.emitter.context
+
+    def packed(self) -> Payload:
+        """The call as a worker process gets it: packed once, and the same for every attempt.
+
+        Raises:
+            TaskArgumentError: The function or an argument can't be pickled.
+        """
+        if self.payload is None:
+            self.payload = pack_call(self.function, self.args, self.kwargs)
+        return self.payload
 
     def run_by(self, runner: Runner) -> asyncio.Task[None]:
         """Begin to run it on this loop."""
@@ -66,7 +84,7 @@ class Execution:
         return self.task
 
     def interrupt(self) -> None:
-        """End it, from any thread. A body in a thread is no longer awaited."""
+        """End it, from any thread. A body in a thread is no longer awaited, a process ends."""
         # In its context variables, a copy, as they are in use: the news has its span's ids.
         self.variables.copy().run(self.progress.interrupt)
         if self.task is not None:
@@ -91,6 +109,7 @@ class Runner:
         store: Where retries leave their mark in a task's log.
         slots: The limit on tasks that run at once.
         threads: Where sync bodies run.
+        processes: Where bodies run that have a process to run in.
         capture: What other loggers' records become entries.
         log_prints: Whether prints become entries where a function's options don't say.
     """
@@ -100,6 +119,7 @@ class Runner:
         store: TaskStore,
         slots: Slots,
         threads: WorkerThreads,
+        processes: ProcessPool,
         capture: Capture,
         *,
         log_prints: bool,
@@ -107,6 +127,7 @@ class Runner:
         self._store = store
         self._slots = slots
         self._threads = threads
+        self._processes = processes
         self._capture = capture
         self._log_prints = log_prints
 
@@ -138,7 +159,7 @@ class Runner:
             attempt = execution.context.attempt
             _report(execution, failure)
             if not may_retry(options, attempt, failure.exception):
-                execution.progress.fail(failure)
+                _give_up(execution, failure)
                 span.fail(failure)
                 return
             await asyncio.sleep(retry_delay(options, attempt))
@@ -149,22 +170,21 @@ class Runner:
     async def _attempt(self, execution: Execution) -> Failure | None:
         """Run the body once. Returns how it failed, or None where the task has ended."""
         function, progress = execution.function, execution.progress
-        if function.in_thread:
-            await self._threads.slots.acquire()
+        slots = self._slots_of(function)
+        if slots is not None:
+            await slots.acquire()
         if execution.context.attempt == 0 and not progress.start():
-            if function.in_thread:
-                self._threads.slots.release()
+            if slots is not None:
+                slots.release()
             return None
         active_task.set(progress.emitter)
         redactor = progress.emitter.branch.redactor
         here = asyncio.current_task()
         try:
             with self._printing(execution):
-                result = await call_function(
-                    function, execution.args, execution.kwargs, self._threads
-                )
+                result = await call_function(function, partial(self._call, execution))
         except BodyEndedError as ended:
-            return Failure(ended.error, redactor)
+            return Failure(ended.error, redactor, ended.remote)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -175,12 +195,45 @@ class Runner:
         progress.succeed(result)
         return None
 
-    def _printing(self, execution: Execution) -> AbstractContextManager[None]:
-        """What becomes of the prints of an attempt's body."""
+    def _slots_of(self, function: TaskFunction) -> Slots | None:
+        """The limit on the bodies that run where this function's does, if there is one."""
+        if function.in_process:
+            return self._processes.slots
+        return self._threads.slots if function.in_thread else None
+
+    async def _call(self, execution: Execution, limit: asyncio.Timeout) -> Any:
+        function = execution.function
+        if function.in_process:
+            return await completed(self._submit(execution), limit, function.options.timeout)
+        call = partial(function.call, *execution.args, **execution.kwargs)
+        return await (in_thread(call, self._threads) if function.in_thread else call())
+
+    def _submit(self, execution: Execution) -> Call:
+        emitter = execution.progress.emitter
+        log_prints = self._logs_prints(execution)
+        try:
+            payload = execution.packed()
+            job = make_job(
+                execution.function, payload, emitter, self._capture, log_prints=log_prints
+            )
+        except BaseException:
+            self._processes.slots.release()
+            raise
+        return self._processes.submit(job, emitter)
+
+    def _logs_prints(self, execution: Execution) -> bool:
         log_prints = execution.function.options.log_prints
-        if log_prints or (log_prints is None and self._log_prints):
+        return self._log_prints if log_prints is None else log_prints
+
+    def _printing(self, execution: Execution) -> AbstractContextManager[None]:
+        """What becomes of the prints of an attempt's body, if it runs in this process."""
+        if self._logs_prints(execution) and not execution.function.in_process:
             return prints_logged(execution.progress.emitter)
         return prints_shown()
+
+    async def close(self) -> None:
+        """End the worker processes."""
+        await self._processes.close()
 
     def _separate(self, context: TaskContext) -> None:
         """Leave the mark of a retry in the task's log."""
@@ -189,16 +242,24 @@ class Runner:
         self._store.append(context.task_id, entry)
 
 
+def _give_up(execution: Execution, failure: Failure) -> None:
+    """End a task after its last attempt: it failed, or its worker was lost, and who knows how."""
+    if isinstance(failure.exception, WorkerLostError):
+        execution.progress.interrupt(failure.error)
+    else:
+        execution.progress.fail(failure)
+
+
 def _report(execution: Execution, failure: Failure) -> None:
     context, options = execution.context, execution.function.options
-    redacted = failure.redacted_traceback
+    prepared = failure.prepared_traceback
     _log.warning(
         "Task %s [%s]: attempt %d of %d failed: %s",
         context.func_name,
         context.task_id,
         context.attempt + 1,
         options.retries + 1,
-        redacted or failure.error,
-        exc_info=failure.exc_info if redacted is None else None,
+        prepared or failure.error,
+        exc_info=failure.exc_info if prepared is None else None,
         extra={"task_id": context.task_id, "attempt": context.attempt, **current_ids()},
     )

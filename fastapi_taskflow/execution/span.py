@@ -64,6 +64,36 @@ def current_span_context() -> Any:
     return context if context.is_valid else None
 
 
+def current_span_ids() -> tuple[int, int, int] | None:
+    """Trace id, span id and flags of the span that is current here, or None."""
+    context = current_span_context()
+    return None if context is None else (context.trace_id, context.span_id, context.trace_flags)
+
+
+@contextmanager
+def within_remote_span(ids: tuple[int, int, int] | None) -> Iterator[None]:
+    """Have the spans that are made in this block be children of another process's span.
+
+    Args:
+        ids: What ``current_span_ids()`` gave there.
+    """
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if ids is None or trace is None:
+        yield
+        return
+    stack = ExitStack()
+    try:
+        trace_id, span_id, flags = ids
+        context = trace.SpanContext(
+            trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags)
+        )
+        stack.enter_context(trace.use_span(trace.NonRecordingSpan(context)))
+    except Exception as error:  # noqa: BLE001  # as in task_span
+        report(_BROKEN, error)
+    with stack:
+        yield
+
+
 @contextmanager
 def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
     """Run a task in a span that links to the one in which the task was enqueued.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from fastapi_taskflow.execution.failure import RemoteTraceback
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.fork import restart_after_fork
 
@@ -26,10 +27,16 @@ class Outcome:
     """How a call ended: what it returned, or what it raised.
 
     A value, since a future takes no ``StopIteration``.
+
+    Attributes:
+        result: What it returned.
+        error: What it raised.
+        remote: The traceback of that, where it was raised in another process.
     """
 
     result: Any = None
     error: BaseException | None = None
+    remote: RemoteTraceback | None = None
 
 
 class WorkerThreads:

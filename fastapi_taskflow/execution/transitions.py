@@ -73,9 +73,9 @@ class Progress:
         """The last attempt has failed. Returns whether the task had not ended before."""
         return self._end(TaskStatus.FAILED, failure)
 
-    def interrupt(self) -> bool:
+    def interrupt(self, reason: str | None = None) -> bool:
         """The process stops before the task could end. Returns whether it had not ended."""
-        return self._end(TaskStatus.INTERRUPTED)
+        return self._end(TaskStatus.INTERRUPTED, error=reason)
 
     def cancel(self, reason: str | None = None) -> bool:
         """Somebody called the task off. Returns whether it had not ended before."""
@@ -98,7 +98,8 @@ class Progress:
             duration=record.duration,
             error=record.error,
             stacktrace=record.stacktrace,
-            exc_info=None if failure is None else failure.exc_info,
+            exc_info=None if failure is None else failure.safe_exc_info,
+            exc_text=None if failure is None else failure.prepared_traceback,
         )
         return True
 

@@ -55,6 +55,23 @@ class Capture:
         self._guard = threading.Lock()
         self._heard = _Heard()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the captured loggers."""
+        return self._names
+
+    def levels(self) -> dict[str, int]:
+        """The levels of the captured loggers, and those set on loggers below them.
+
+        What another process needs to make the records that this one would make.
+        """
+        levels = {ear.name: ear.effective_level() for ear in self._ears}
+        known = list(logging.root.manager.loggerDict.items()) if levels else []
+        for name, logger in known:
+            if isinstance(logger, logging.Logger) and logger.level and self.nearest(name):
+                levels[name] = logger.level
+        return levels
+
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Listen while a task runs."""
@@ -115,6 +132,15 @@ class _Ear:
         self._watch = _Watch(self)
         self._watched: list[logging.Logger] = []
         self._listener: _Listener | None = None
+
+    @property
+    def name(self) -> str:
+        """The logger's name."""
+        return self._logger.name
+
+    def effective_level(self) -> int:
+        """The level from which on the logger makes records."""
+        return self._logger.getEffectiveLevel()
 
     def attach(self) -> None:
         """Listen on the logger; idempotent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
@@ -36,12 +37,24 @@ from fastapi_taskflow.records import (
     foreign_extra,
 )
 from fastapi_taskflow.redact.record import redact_record
-from fastapi_taskflow.redact.traceback import ExcInfo, redact_traceback
+from fastapi_taskflow.redact.traceback import ExcInfo
 from fastapi_taskflow.tracing import current_ids
 
 _orphans = Diagnostics(TASK)
 
-_OF_THE_ORIGINAL = ("created", "msecs", "relativeCreated", "exc_info", "exc_text", "stack_info")
+WHEN_AND_WHERE = (
+    "created",
+    "msecs",
+    "relativeCreated",
+    "process",
+    "processName",
+    "thread",
+    "threadName",
+    "taskName",  # since Python 3.12
+)
+"""The attributes of a record that say when, and in what process, it was made."""
+
+_OF_THE_ORIGINAL = (*WHEN_AND_WHERE, "exc_info", "exc_text", "stack_info")
 """What the entry of a captured record has of the original, beside its place."""
 
 
@@ -124,46 +137,73 @@ class TaskEmitter:
     ) -> None:
         """Emit a log entry, unless a level set on its logger turns it away."""
         levelno = level_number_of(level)
-        if levelno < self._loggers.task.source_level():
-            return
-        place = place_of(caller)
+        if levelno >= self.source_level:
+            self._log(levelno, message, extra, place_of(caller), None)
+
+    def relay(
+        self,
+        levelno: int,
+        message: str,
+        extra: dict[str, Any],
+        place: Place,
+        made: Mapping[str, Any],
+    ) -> None:
+        """Emit an entry of another process, unless a level set on its logger turns it away.
+
+        Args:
+            levelno: The level's number.
+            message: The message.
+            extra: The structured fields.
+            place: Where it was logged.
+            made: Attributes of the record that say when, and in what process, that was.
+        """
+        if levelno >= self.source_level:
+            self._log(levelno, message, extra, place, made)
+
+    @property
+    def source_level(self) -> int:
+        """The level below which entries are turned away."""
+        return self._loggers.task.source_level()
+
+    def _log(
+        self,
+        levelno: int,
+        message: object,
+        extra: dict[str, Any],
+        place: Place,
+        made: Mapping[str, Any] | None,
+    ) -> None:
         if self._budget is None or self._admits(self._budget, place, levelno):
             text, redactor = text_of(message), self.branch.redactor
             if redactor is not None:
                 text, extra = redactor.text(text), redactor.mapping(extra)
-            self._enter(levelno, text, snapshot(extra), place)
+            record = self._entry(levelno, text, snapshot(extra), place)
+            if made is not None:
+                record.__dict__.update(made)
+            self._send(self._loggers.task, record, [])
 
     def capture(self, original: logging.LogRecord) -> None:
         """Make another logger's record an entry too. The pipeline has the original."""
         levelno = original.levelno
-        if levelno < self._loggers.task.source_level():
+        if levelno < self.source_level:
             return
         if self.branch.redactor is not None:  # before its arguments, by name, are in its message
             original = redact_record(self.branch.redactor, original)
         place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
         if self._budget is None or self._admits(self._budget, place, levelno):
             extra = snapshot(_captured_extra(original, self.context))
-            self._enter(levelno, message_of(original), extra, place, original)
+            record = self._entry(levelno, message_of(original), extra, place)
+            record.__dict__.update(_made_like(original))
+            self._send(None, record, _hearers_of(original))
 
     def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
         with self._order.lock:
             return budget.admit(place, levelno)
 
-    def _enter(
-        self,
-        levelno: int,
-        message: str,
-        extra: dict[str, Any],
-        place: Place,
-        original: logging.LogRecord | None = None,
-    ) -> None:
-        name = self._loggers.task.name
-        record = make_record(name, levelno, message, place, extra)
-        if original is None:
-            self._send(self._loggers.task, record, [])
-            return
-        record.__dict__.update({name: original.__dict__[name] for name in _OF_THE_ORIGINAL})
-        self._send(None, record, _hearers_of(original))
+    def _entry(
+        self, levelno: int, message: str, extra: dict[str, Any], place: Place
+    ) -> logging.LogRecord:
+        return make_record(self._loggers.task.name, levelno, message, place, extra)
 
     def _say_suppressed(self) -> None:
         """Say how many entries were suppressed, and where, before the task's last word."""
@@ -172,7 +212,9 @@ class TaskEmitter:
         with self._order.lock:
             suppressed = self._budget.settle()
         for some in suppressed:
-            self._enter(some.levelno, some.message, {"suppressed": some.count}, some.place)
+            extra = {"suppressed": some.count}
+            record = self._entry(some.levelno, some.message, extra, some.place)
+            self._send(self._loggers.task, record, [])
 
     def lifecycle(
         self,
@@ -183,6 +225,7 @@ class TaskEmitter:
         error: str | None = None,
         stacktrace: str | None = None,
         exc_info: ExcInfo | None = None,
+        exc_text: str | None = None,
     ) -> None:
         """Emit a status change, unless a level set on its logger turns it away."""
         if status.is_final:
@@ -191,10 +234,7 @@ class TaskEmitter:
         levelno = LIFECYCLE_LEVELS[status]
         if levelno < logger.source_level():
             return
-        exc_text = exc_info and redact_traceback(self.branch.redactor, exc_info)
-        record = make_record(
-            logger.name, levelno, status_message(status), exc_info=None if exc_text else exc_info
-        )
+        record = make_record(logger.name, levelno, status_message(status), exc_info=exc_info)
         record.exc_text = exc_text and exc_text.rstrip("\n")
         record.__dict__.update(
             status=status.value,
@@ -261,6 +301,11 @@ def _captured_extra(original: logging.LogRecord, context: TaskContext) -> dict[s
     if name in extra:
         extra[PREFIX + name] = extra[name]
     return {**extra, name: original.name}
+
+
+def _made_like(original: logging.LogRecord) -> dict[str, Any]:
+    attributes = original.__dict__
+    return {name: attributes[name] for name in _OF_THE_ORIGINAL if name in attributes}
 
 
 def _hearers_of(original: logging.LogRecord) -> list[logging.Handler]:

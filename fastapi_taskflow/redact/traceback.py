@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from fastapi_taskflow.guard import let_pass
@@ -16,10 +16,10 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def traceback_text(exc_info: ExcInfo) -> str:
     """The traceback as Python prints it; it ends with a newline."""
-    return "".join(_parts(exc_info))
+    return "".join(traceback_parts(exc_info))
 
 
-def _parts(exc_info: ExcInfo) -> list[str]:
+def traceback_parts(exc_info: ExcInfo) -> list[str]:
     """The traceback in parts: a frame each, and an error's message each."""
     kind, error, trace = exc_info
     try:
@@ -42,10 +42,19 @@ def redact_traceback(redactor: Redactor | None, exc_info: ExcInfo) -> str | None
     """
     if redactor is None:
         return None
-    parts = _parts(exc_info)
+    return redact_parts(redactor, traceback_parts(exc_info), messages_of(exc_info[1]))
+
+
+def redact_parts(redactor: Redactor, parts: Sequence[str], messages: Sequence[str]) -> str | None:
+    """The text of a traceback's parts without secrets; None where it has none.
+
+    Args:
+        redactor: What finds secrets.
+        parts: What ``traceback_parts()`` gave.
+        messages: What ``messages_of()`` gave.
+    """
     text, redacted = "".join(parts), "".join(_redact_part(redactor, part) for part in parts)
-    for error in _chain(exc_info[1]):
-        message = _message(error)
+    for message in messages:
         cleaned = redactor.text(message)
         if cleaned != message:
             redacted = redacted.replace(message, cleaned)
@@ -54,6 +63,11 @@ def redact_traceback(redactor: Redactor | None, exc_info: ExcInfo) -> str | None
 
 def _redact_part(redactor: Redactor, part: str) -> str:
     return redactor.unkeyed(part) if _FRAME.match(part) else redactor.text(part)
+
+
+def messages_of(error: BaseException) -> list[str]:
+    """The messages of an error, and of those that a traceback shows with it."""
+    return [_message(each) for each in _chain(error)]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

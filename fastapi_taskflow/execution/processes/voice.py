@@ -1,0 +1,96 @@
+"""The voice of a task in its worker: what it logs goes over the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from fastapi_taskflow.execution.processes.packing import dumps, pack_values
+from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Message
+from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of, text_of
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.emit import WHEN_AND_WHERE, TaskEmitter
+from fastapi_taskflow.loggers.snapshot import snapshot
+from fastapi_taskflow.loggers.tree import takers
+from fastapi_taskflow.records import TRACE
+from fastapi_taskflow.tracing import current_ids
+
+_formatter = logging.Formatter()
+
+
+class WorkerEmitter(TaskEmitter):
+    """Sends what a body logs to the process that the task belongs to.
+
+    There it is numbered, redacted and counted. What a level turns away is not sent at all.
+
+    Args:
+        branch: The branch that captured records are compared by; it has no sinks.
+        job: The attempt.
+        send: Sends a message.
+    """
+
+    __slots__ = ("_job", "_send_message")
+
+    def __init__(self, branch: Branch, job: Job, send: Callable[[Message], None]) -> None:
+        super().__init__(branch, job.context)
+        self._job = job
+        self._send_message = send
+
+    @property
+    def source_level(self) -> int:
+        """The level that counted when the attempt began."""
+        return self._job.source_level
+
+    def log(
+        self,
+        message: object,
+        level: str | int,
+        extra: dict[str, Any],
+        caller: FrameType | None = None,
+    ) -> None:
+        """Send an entry, unless the level turns it away."""
+        levelno = level_number_of(level)
+        if levelno < self.source_level:
+            return
+        text, place = text_of(message), place_of(caller)
+        # A record knows when, and in what process, thread and asyncio task, it was made.
+        made = _when_and_where(logging.LogRecord("", levelno, "", 0, "", (), None))
+        made.update(current_ids())
+        extra = pack_values(snapshot(extra))
+        self._send_message(Logged(self._job.number, levelno, text, extra, place, made))
+
+    def capture(self, original: logging.LogRecord) -> None:
+        """Send another logger's record."""
+        if original.levelno < self.source_level:
+            return
+        heard = any(takers(logging.getLogger(original.name), original))
+        attributes = pack_values(snapshot(_plain(original)))
+        self._send_message(Captured(self._job.number, attributes, heard))
+
+
+def _when_and_where(record: logging.LogRecord) -> dict[str, Any]:
+    attributes = record.__dict__
+    return {
+        name: attributes[name]
+        for name in WHEN_AND_WHERE
+        if name in attributes and name != "relativeCreated"  # to a start that is not ours
+    }
+
+
+def _plain(original: logging.LogRecord) -> dict[str, Any]:
+    """A record's attributes, its traceback rendered, its message too where its arguments stay."""
+    attributes = dict(original.__dict__)
+    if original.exc_info and not original.exc_text:
+        with contextlib.suppress(Exception):  # the error's own code
+            attributes["exc_text"] = _formatter.formatException(original.exc_info)
+    attributes["exc_info"] = None
+    try:
+        dumps((original.msg, original.args))
+    except Exception:  # noqa: BLE001  # the arguments' own code
+        attributes.update(msg=message_of(original), args=())
+    for name in (*TRACE, "relativeCreated"):
+        attributes.pop(name, None)
+    return attributes

@@ -1,0 +1,138 @@
+"""What runs in a worker process: one body after the other, until the line is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from fastapi_taskflow.context import active_task
+from fastapi_taskflow.errors import TaskResultError
+from fastapi_taskflow.execution.call import run_body
+from fastapi_taskflow.execution.processes.packing import dumps, pack_error, unpack_call
+from fastapi_taskflow.execution.processes.voice import WorkerEmitter
+from fastapi_taskflow.execution.processes.wire import Began, Job, Message, Raised, Returned, Wire
+from fastapi_taskflow.execution.span import within_remote_span
+from fastapi_taskflow.loggers.birth import text_of
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.capture import Capture
+from fastapi_taskflow.loggers.prints import prints_logged, prints_shown
+
+END_SECONDS = 0.5
+"""How long a body may take for its ``finally`` blocks once its worker is told to end."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that a group of processes gets as a whole. What follows is decided above."""
+
+
+class WorkerEndedError(SystemExit):
+    """Raised in a body whose worker is told to end, so that its ``finally`` blocks run."""
+
+
+def main(descriptor: int) -> None:
+    """Serve the other end of a socket, which was inherited, until it is closed there."""
+    multiprocessing.current_process().name = "fastapi_taskflow-worker"  # records say so
+    worker = Worker(Wire(socket.socket(fileno=descriptor)))
+    for number in SIGNALS:
+        # A handler that does nothing: to ignore the signal would be inherited by what a body runs.
+        signal.signal(number, worker.on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    worker.serve()
+
+
+class Worker:
+    """Runs bodies in the main thread, while another one listens.
+
+    Args:
+        wire: The line to the process that the tasks belong to.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._branch = Branch((), propagate=False)
+        self._in_body = False
+        self._ending = False
+
+    def serve(self) -> None:
+        """Do jobs until there are no more."""
+        threading.Thread(target=self._listen, name="fastapi_taskflow-wire", daemon=True).start()
+        with contextlib.suppress(WorkerEndedError):
+            while (job := self._jobs.get()) is not None:
+                self._do(job)
+
+    def _listen(self) -> None:
+        """Take jobs. The end of the line is the end of this process, whatever it is doing."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._jobs.put(self._wire.receive())
+        self._ending = True
+        self._jobs.put(None)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(END_SECONDS)
+        os._exit(1)
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """End the body that runs, if that is what the signal was sent for."""
+        if self._ending and self._in_body:
+            raise WorkerEndedError(1)
+
+    def _send(self, message: Message) -> None:
+        with contextlib.suppress(OSError):  # nobody is there any more, and this process ends
+            self._wire.send(message)
+
+    def _do(self, job: Job) -> None:
+        self._send(self._outcome(job))
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # whatever has been put there
+                stream.flush()
+
+    def _outcome(self, job: Job) -> Message:
+        try:
+            call, args, kwargs = unpack_call(job.name, job.payload)
+            self._send(Began(job.number))
+            result = copy_context().run(self._run, job, partial(call, *args, **kwargs))
+            return Returned(job.number, _packed(job, result))
+        except WorkerEndedError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # the task's own code
+            return Raised(job.number, pack_error(error))
+
+    def _run(self, job: Job, call: Callable[[], Any]) -> Any:
+        """Run a body as a thread would, with a voice that reaches the other process."""
+        emitter = WorkerEmitter(self._branch, job, self._send)
+        active_task.set(emitter)
+        for name, level in job.levels.items():
+            logging.getLogger(name).setLevel(level)
+        with (
+            within_remote_span(job.span),
+            Capture(job.captured, self._branch).listening(),
+            prints_logged(emitter) if job.log_prints else prints_shown(),
+        ):
+            self._in_body = True
+            try:
+                if self._ending:
+                    raise WorkerEndedError(1)
+                return run_body(call)
+            finally:
+                self._in_body = False
+
+
+def _packed(job: Job, result: object) -> bytes:
+    try:
+        return dumps(result)
+    except Exception as error:
+        reason = f"{type(result).__name__}: {type(error).__name__}: {text_of(error)}"
+        raise TaskResultError(job.name, reason) from error
