@@ -6,15 +6,18 @@ from fastapi_taskflow.context import TaskContext, bind_task_context, get_task_co
 from fastapi_taskflow.errors import (
     ConfigurationError,
     ConfigurationTypeError,
+    DecryptionError,
     LogFileError,
     RunningLoopError,
     ShuttingDownError,
+    StoredArgumentsError,
     StoreError,
     StoreUnavailableError,
     TaskArgumentError,
     TaskflowError,
     TaskNotFoundError,
     TaskTimeoutError,
+    UnstorableArgumentError,
 )
 from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
 from fastapi_taskflow.filters import RedactFilter, TaskContextFilter
@@ -36,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigurationError",
     "ConfigurationTypeError",
+    "DecryptionError",
     "FileLogger",
     "InMemoryLogger",
     "LifecycleEvent",
@@ -51,6 +55,7 @@ __all__ = [
     "StdoutLogger",
     "StoreError",
     "StoreUnavailableError",
+    "StoredArgumentsError",
     "TaskAdmin",
     "TaskArgumentError",
     "TaskContext",
@@ -64,6 +69,7 @@ __all__ = [
     "TaskStatus",
     "TaskTimeoutError",
     "TaskflowError",
+    "UnstorableArgumentError",
     "bind_task_context",
     "get_task_context",
     "task_log",

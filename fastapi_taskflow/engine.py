@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -17,11 +18,13 @@ from fastapi_taskflow.errors import (
 )
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.active import ActiveTasks
+from fastapi_taskflow.execution.arguments import pack_arguments
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.processes.packing import pack_call
 from fastapi_taskflow.execution.runner import Execution, Runner
 from fastapi_taskflow.execution.span import current_span_context
 from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.execution.vault import Vault
 from fastapi_taskflow.lifespan import ShutdownSignals
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.emit import TaskEmitter
@@ -29,6 +32,7 @@ from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.observers import Observers
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.registry import TaskRegistry
+from fastapi_taskflow.rescue import Rescue
 from fastapi_taskflow.store import TaskRecord, TaskStore
 
 CLEANUP_SECONDS = 1.0
@@ -57,6 +61,8 @@ class TaskEngine:
         shutdown_timeout: Seconds that running tasks get at shutdown.
         drain_timeout: Seconds that async observers get for the events that wait.
         store_timeout: Seconds that the store gets to make a change last.
+        vault: What arguments are stored in.
+        requeue_pending: Whether what has not begun runs in another process if this one stops.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class TaskEngine:
         shutdown_timeout: float,
         drain_timeout: float,
         store_timeout: float,
+        vault: Vault,
+        requeue_pending: bool,
     ) -> None:
         self.store = store
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +88,18 @@ class TaskEngine:
         self._shutdown_timeout = shutdown_timeout
         self._drain_timeout = drain_timeout
         self._store_timeout = store_timeout
+        self._vault = vault
+        self._requeue_pending = requeue_pending
+        self._rescue = Rescue(
+            registry,
+            store,
+            branch,
+            vault,
+            requeue_pending=requeue_pending,
+            can_run=lambda: self.loop is not None and self._accepting,
+            run=self._resume,
+        )
+        self._resumed: set[asyncio.Task[None]] = set()
         self._active = ActiveTasks()
         self._leaving: set[asyncio.Future[None]] = set()
         self._signals = ShutdownSignals(self._signal_received)
@@ -116,6 +136,7 @@ class TaskEngine:
             raise TaskArgumentError(function.name, reason)
         if not self._accepting:
             raise ShuttingDownError(function.name)
+        packed = self._packed(function, args, kwargs)
         self.open()
         record = self.store.add(
             TaskRecord(
@@ -127,13 +148,19 @@ class TaskEngine:
                 kwargs,
                 self._branch.redact_tags(tags),
                 idempotency_key,
+                packed=packed,
+                persist=function.options.persist,
+                requeue_on_interrupt=function.options.requeue_on_interrupt,
             )
         )
         if record.task_id != task_id:
             return record.task_id, None
         emitter = TaskEmitter(self._branch, TaskContext(task_id, function.name, 0, tags))
         progress = Progress(self.store, emitter)
-        execution = Execution(function, args, kwargs, progress, current_span_context(), payload)
+        outlives = packed is not None and (self._requeue_pending or function.options.persist)
+        execution = Execution(
+            function, args, kwargs, progress, current_span_context(), payload, outlives=outlives
+        )
         self._active.add(execution)
         return task_id, execution
 
@@ -165,7 +192,27 @@ class TaskEngine:
         if not stored:
             self.discard(execution, CALLED_OFF)
             raise StoreUnavailableError(execution.function.name, self._store_timeout)
-        return task_id, execution
+        holder = self._yield_to_holder(execution)
+        return (task_id, execution) if holder is None else (holder, None)
+
+    def _packed(
+        self, function: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str | None:
+        """The arguments as they are stored; None where nothing is."""
+        if not self.store.is_durable:
+            return None
+        vault = self._vault
+        text = pack_arguments(function, args, kwargs, reveal_secrets=vault.encrypts)
+        return vault.seal(text)
+
+    def _yield_to_holder(self, execution: Execution) -> str | None:
+        """Call a task off if another process's has its idempotency key. Returns that one's id."""
+        task_id = execution.context.task_id
+        holder = self.store.holder(task_id)
+        if holder == task_id:
+            return None
+        self.discard(execution, f"its idempotency key is that of the task {holder}")
+        return holder
 
     def settle(self) -> None:
         """Wait until what was accepted is where it lasts, unless that would hold up a loop."""
@@ -197,6 +244,8 @@ class TaskEngine:
             await self._begin()
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
+        if self._yield_to_holder(execution) is not None:
+            return
         task = execution.run_by(self._runner)
         task.add_done_callback(lambda task: self._ended(execution, task))
         await asyncio.wait({task})
@@ -222,6 +271,21 @@ class TaskEngine:
         if not self._began:
             self._began = True
             await self._observers.start(wait=False)
+
+    def _resume(self, execution: Execution) -> None:
+        """Run a task that was taken over, on the manager's loop; called by any thread."""
+        self._active.add(execution)
+        loop = self.loop
+        if loop is None:  # it has stopped just now: the task is for another process
+            self._active.remove(execution)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: likewise
+            loop.call_soon_threadsafe(self._run_resumed, execution)
+
+    def _run_resumed(self, execution: Execution) -> None:
+        task = asyncio.ensure_future(self.run(execution))
+        self._resumed.add(task)
+        task.add_done_callback(self._resumed.discard)
 
     def _ended(self, execution: Execution, task: asyncio.Task[None]) -> None:
         self._active.remove(execution)
@@ -253,6 +317,11 @@ class TaskEngine:
                 self.store.close(0.0)
                 raise
             self._opened = True
+        self._look_after_others()
+
+    def _look_after_others(self) -> None:
+        """Take over, now and then, what processes have left that are dead."""
+        self.store.look_after(self._rescue.decide, self._rescue.take)
 
     async def start(self) -> None:
         """Open everything, run the observers' ``startup()``, and serve on this loop."""
@@ -261,6 +330,7 @@ class TaskEngine:
         await self._observers.start()
         self._began = True
         self.loop = asyncio.get_running_loop()
+        self._look_after_others()
         self._signals.install()
 
     async def stop(self, *, grace: float | None = None, drain: float | None = None) -> None:

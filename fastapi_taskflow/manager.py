@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,6 +24,7 @@ from fastapi_taskflow.execution.processes.pool import ProcessPool
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
+from fastapi_taskflow.execution.vault import Key, Vault
 from fastapi_taskflow.filters import RedactFilter
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
@@ -91,6 +92,10 @@ class TaskManager:
         shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
             SIGINT where there was one.
         drain_timeout: Seconds that all async observers together get for waiting events.
+        requeue_pending: Whether every task that had not begun when its process stopped, or died,
+            runs in another one, as if its function had ``persist=True``.
+        encrypt_args_key: A Fernet key, or several, of which the first one encrypts the
+            arguments in the database and the others still open what was encrypted before.
         store_timeout: Seconds that a task waits for the database, before its body and at its
             end; it goes on then, and what happened is written once the database is back.
 
@@ -121,9 +126,12 @@ class TaskManager:
         max_finished_tasks: int = MAX_FINISHED_TASKS,
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
         drain_timeout: Seconds = DRAIN_TIMEOUT,
+        requeue_pending: bool = False,
+        encrypt_args_key: Key | Sequence[Key] | None = None,
         store_timeout: Seconds = STORE_TIMEOUT,
     ) -> None:
         redactor = _redactor(redact)
+        vault = Vault(encrypt_args_key)
         observers = Observers(() if loggers is None else loggers, redactor)
         file = file_shorthand(
             log_file,
@@ -174,6 +182,8 @@ class TaskManager:
             shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
             drain_timeout=seconds("drain_timeout", drain_timeout),
             store_timeout=seconds("store_timeout", store_timeout),
+            vault=vault,
+            requeue_pending=yes_or_no("requeue_pending", requeue_pending),
         )
         self._users = 0
         stop_at_exit(self._engine)
@@ -203,6 +213,8 @@ class TaskManager:
         timeout: Seconds | None = None,
         executor: str | None = None,
         log_prints: bool | None = None,
+        persist: bool = False,
+        requeue_on_interrupt: bool = False,
     ) -> Callable[[F], F]:
         """Register a function with options; the function itself stays as it is.
 
@@ -226,6 +238,11 @@ class TaskManager:
                 first two by the function's kind.
             log_prints: Whether what it prints becomes log entries; None does as the manager's
                 ``log_prints`` says.
+            persist: With a database: whether a task that had not begun when its process
+                stopped, or died, runs in another one, or the next.
+            requeue_on_interrupt: With a database: whether a task that was interrupted, as its
+                process stopped or died, runs again, from its beginning, with its attempt and
+                tags. It must be able to run twice.
 
         Raises:
             ConfigurationError: A value that can't be used.
@@ -243,6 +260,8 @@ class TaskManager:
             timeout=timeout,
             executor=executor,
             log_prints=log_prints,
+            persist=persist,
+            requeue_on_interrupt=requeue_on_interrupt,
         )
 
         def register(function: F) -> F:

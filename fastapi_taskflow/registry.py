@@ -13,6 +13,7 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._functions: dict[Callable[..., Any], TaskFunction] = {}
+        self._named: dict[str, TaskFunction] = {}
 
     def register(
         self, call: Callable[..., Any], options: TaskOptions, name: str | None = None
@@ -25,7 +26,12 @@ class TaskRegistry:
         """
         function = make_function(call, options, name)
         self._functions[call] = function
+        self._named[function.name] = function
         return function
+
+    def named(self, name: str) -> TaskFunction | None:
+        """The function that was registered last under a name, if one was."""
+        return self._named.get(name)
 
     def find(self, call: object) -> TaskFunction:
         """The function as it was registered, or with default options.

@@ -36,6 +36,8 @@ class TaskOptions:
         executor: "async" on the event loop, "thread" in a worker thread, "process" in a worker
             process; None chooses one of the first two by the function's kind.
         log_prints: Whether what it prints becomes log entries; None leaves it to the manager.
+        persist: Whether it runs in another process if its own dies before it has begun.
+        requeue_on_interrupt: Whether it runs again if it was interrupted.
     """
 
     retries: int = 0
@@ -47,6 +49,8 @@ class TaskOptions:
     timeout: float | None = None
     executor: str | None = None
     log_prints: bool | None = None
+    persist: bool = False
+    requeue_on_interrupt: bool = False
 
 
 def make_options(
@@ -60,6 +64,8 @@ def make_options(
     timeout: Seconds | None,
     executor: str | None,
     log_prints: bool | None,
+    persist: bool,
+    requeue_on_interrupt: bool,
 ) -> TaskOptions:
     """Check options as callers give them.
 
@@ -79,6 +85,8 @@ def make_options(
         timeout=None if timeout is None else seconds("timeout", timeout, positive=True),
         executor=executor,
         log_prints=None if log_prints is None else yes_or_no("log_prints", log_prints),
+        persist=yes_or_no("persist", persist),
+        requeue_on_interrupt=yes_or_no("requeue_on_interrupt", requeue_on_interrupt),
     )
 
 

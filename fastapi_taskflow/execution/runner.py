@@ -50,6 +50,7 @@ class Execution:
         payload: The call as a worker process gets it, once it is packed.
         task: What runs it; None until then.
         variables: The context variables of what runs it.
+        outlives: Whether it runs in another process if this one stops before it has begun.
     """
 
     function: TaskFunction
@@ -60,6 +61,7 @@ class Execution:
     payload: Payload | None = None
     task: asyncio.Task[None] | None = field(default=None)
     variables: Context = field(default_factory=copy_context)
+    outlives: bool = False
 
     @property
     def context(self) -> TaskContext:
@@ -86,10 +88,15 @@ class Execution:
     def interrupt(self) -> None:
         """End it, from any thread. A body in a thread is no longer awaited, a process ends."""
         # In its context variables, a copy, as they are in use: the news has its span's ids.
-        self.variables.copy().run(self.progress.interrupt)
+        self.variables.copy().run(self.interrupted)
         if self.task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nothing runs there
                 self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+    def interrupted(self) -> None:
+        """It ends here, unless it is for another process to begin."""
+        if not self.outlives or self.progress.started is not None:
+            self.progress.interrupt()
 
 
 @contextlib.contextmanager
@@ -98,7 +105,7 @@ def _interrupting(execution: Execution) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        execution.progress.interrupt()
+        execution.interrupted()
         raise
 
 
@@ -173,7 +180,7 @@ class Runner:
         slots = self._slots_of(function)
         if slots is not None:
             await slots.acquire()
-        if execution.context.attempt == 0 and not progress.start():
+        if progress.started is None and not progress.start():
             if slots is not None:
                 slots.release()
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import cached_property
 
 from fastapi_taskflow.checks import yes_or_no
@@ -11,6 +12,7 @@ from fastapi_taskflow.levels import Level
 from fastapi_taskflow.loggers.batched import BatchedHandler
 from fastapi_taskflow.loggers.birth import record_of
 from fastapi_taskflow.loggers.bridge import ObserverHandler
+from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit
 from fastapi_taskflow.loggers.observed import ObservedHandler
 
 
@@ -63,9 +65,14 @@ class HandlerObserver(TaskObserver):
 
     def __init__(self, handler: ObservedHandler, *, queued: bool = False) -> None:
         self.handler = handler
+        pass_over_at_exit(self)
         self._queue: BatchedHandler | None = None
         if yes_or_no("queued", queued):
             self._queue = BatchedHandler(handler, type(self).__name__)
+
+    def handlers(self) -> Iterable[logging.Handler]:
+        """The handler."""
+        return (self.handler,)
 
     @property
     def entrance(self) -> BatchedHandler | ObservedHandler:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from itertools import islice
 
 from fastapi_taskflow.filters import own_record
-from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit
 from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.queue import DeliveryQueue
@@ -32,11 +30,6 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
     def __init__(self, writer: ObservedHandler, name: str) -> None:
         self.writer = writer
         super().__init__(name)
-        pass_over_at_exit(self)
-
-    def handlers(self) -> Iterable[logging.Handler]:
-        """The handler."""
-        return (self.writer,)
 
     def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
         """Queue a copy of the record, if the handler's level and filters let it through."""

@@ -1,6 +1,6 @@
-"""How a handler that hangs in a thread of ours is kept from holding up the interpreter's exit.
+"""How a handler that hangs in one of our threads is kept from holding up the interpreter's exit.
 
-At exit ``logging.shutdown`` takes the lock of every handler. Where our thread hangs in one, its
+At exit ``logging.shutdown`` takes the lock of every handler. Where a thread hangs in one, its
 peer not reading, that thread has the lock, and the process would never end.
 """
 
@@ -18,14 +18,14 @@ LOCK_SECONDS = 2.0
 
 
 class Feeder(Protocol):
-    """What hands records to handlers, in a thread."""
+    """What hands records to handlers."""
 
     def handlers(self) -> Iterable[logging.Handler]:
         """The handlers, as things are now."""
 
 
 def pass_over_at_exit(feeder: Feeder) -> None:
-    """Have the interpreter's exit pass over the handlers that hang in the feeder's thread then."""
+    """Have the interpreter's exit pass over the handlers that hang in a thread then."""
     _feeders.add(feeder)
 
 

@@ -32,13 +32,16 @@ class EventOrder:
     Whoever sends holds the lock. A sink that itself logs for the task, while it handles a
     record, has its line wait until that record has been to all sinks; and neither it nor
     any sink whose line it was handling gets it: nobody is fed their own output.
+
+    Args:
+        seq: The first event's number.
     """
 
     __slots__ = ("_origin", "_sending", "_waiting", "lock", "seq")
 
-    def __init__(self) -> None:
+    def __init__(self, seq: int = 0) -> None:
         self.lock = threading.RLock()
-        self.seq = 0
+        self.seq = seq
         self._sending = False
         self._origin: tuple[Sink, ...] = ()
         self._waiting: deque[tuple[Addressed, tuple[Sink, ...]]] = deque()

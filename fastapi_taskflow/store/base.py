@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any, NamedTuple
 
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
+
+MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
+"""The statuses whose tasks leave their idempotency key to another one."""
+
+
+class Fate(Enum):
+    """What becomes of a task whose process is dead."""
+
+    LEAVE = "leave"
+    INTERRUPT = "interrupt"
+    AGAIN = "again"
+
+
+Decide = Callable[[TaskRecord], Fate]
+"""What says it, of a record as its process left it."""
+
+Take = Callable[[TaskRecord, Fate], None]
+"""What sees to it."""
 
 
 class Position(NamedTuple):
@@ -118,6 +137,26 @@ class TaskStore(ABC):
         A store that forgets nothing has nothing to do here.
         """
         return nullcontext()
+
+    def look_after(self, decide: Decide, take: Take) -> None:  # memory has no other processes
+        """Begin to take over what dead processes have left, in a thread.
+
+        Args:
+            decide: Says what becomes of a task. May be called at any time.
+            take: Called with each task that was taken over, and what becomes of it.
+        """
+
+    def take_over(self, record: TaskRecord) -> None:
+        """Keep a record that was taken over."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it outlasts the process, so that tasks need arguments that can be stored."""
+        return False
+
+    def holder(self, task_id: str) -> str:
+        """The task that has a flushed task's idempotency key: it itself, or one before it."""
+        return task_id
 
     def open(self) -> None:  # memory has nothing to open
         """Open what is needed, now; idempotent.

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.base import Query, TaskStore, Totals
+from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
@@ -67,12 +67,20 @@ class MemoryStore(TaskStore):
         key = record.idempotency_key
         with self._lock:
             first = self._tasks.get(self._keys.get(key, "")) if key is not None else None
-            if first is not None and first.record.status not in _MAY_RUN_AGAIN:
+            if first is not None and first.record.status not in MAY_RUN_AGAIN:
                 return first.record
             if key is not None:
                 self._keys[key] = record.task_id
             self._tasks[record.task_id] = _Live(record, self.max_log_entries)
         return record
+
+    def adopt(self, record: TaskRecord, entries: list[LogEntry]) -> None:
+        """Keep a record that began elsewhere, and its log."""
+        live = _Live(record, self.max_log_entries)
+        live.entries.extend(entries)
+        live.appended = len(entries)
+        with self._lock:
+            self._tasks[record.task_id] = live
 
     def update(
         self, task_id: str, expected: Collection[TaskStatus], **changes: Any
@@ -153,8 +161,6 @@ class MemoryStore(TaskStore):
         if key is not None and self._keys[key] == live.record.task_id:
             del self._keys[key]
 
-
-_MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
 
 TIMED = (TaskStatus.SUCCESS, TaskStatus.FAILED)
 """The statuses whose tasks' durations count for the mean."""

@@ -59,6 +59,10 @@ class TaskRecord:
         stacktrace: That error's traceback.
         logs: Its log, a line an entry, the oldest first.
         logs_dropped: How many older entries were dropped to bound the log.
+        packed: Its arguments as they are stored: JSON, or encrypted; None where they are not.
+        owner: Which process has it, as the database knows processes; None without one.
+        persist: Whether it runs in another process if its own dies before it has begun.
+        requeue_on_interrupt: Whether it runs again if it was interrupted.
     """
 
     task_id: str
@@ -79,3 +83,7 @@ class TaskRecord:
     stacktrace: str | None = field(default=None, repr=False)
     logs: list[str] = field(default_factory=list, repr=False)
     logs_dropped: int = 0
+    packed: str | None = field(default=None, repr=False)
+    owner: str | None = None
+    persist: bool = False
+    requeue_on_interrupt: bool = False

@@ -27,11 +27,29 @@ FIELDS = (
     "retries_used",
     "error",
     "stacktrace",
+    "owner",
+    "persist",
+    "requeue_on_interrupt",
 )
 """What of a record is in columns of the same names."""
 
+_CHANGING = (
+    "start_time",
+    "end_time",
+    "duration",
+    "attempt",
+    "retries_used",
+    "error",
+    "stacktrace",
+    "owner",
+)
+"""What of it may be another value later, beside the status."""
+
 RECORD = tuple(tasks.c[name] for name in FIELDS)
 """The columns to read a record from."""
+
+WHOLE = (*RECORD, tasks.c.args.label("packed"))
+"""The same, with what is needed to run its task again."""
 
 _ENTRY_FIELDS = ("seq", "timestamp", "level", "message", "attempt", "extra")
 
@@ -40,8 +58,14 @@ ENTRY = tuple(entries.c[name] for name in _ENTRY_FIELDS)
 
 
 def task_row(record: TaskRecord) -> dict[str, Any]:
-    """A record as a row."""
+    """A record as a new row."""
     row = {name: getattr(record, name) for name in FIELDS}
+    return {**row, **change_row(record), "args": record.packed}
+
+
+def change_row(record: TaskRecord) -> dict[str, Any]:
+    """What of a record's row may have changed."""
+    row = {name: getattr(record, name) for name in _CHANGING}
     error = None if record.error is None else cut(record.error)
     search = searchable(record.task_id, cut(record.func_name), error)
     return {**row, "status": record.status.value, "search": search}

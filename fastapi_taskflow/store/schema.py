@@ -110,6 +110,7 @@ owners = _table(
     Column("owner", ShortText(36), primary_key=True),
     Column("host", PlainText, nullable=False),
     Column("pid", BigInteger, nullable=False),
+    Column("born", BigInteger, nullable=False),  # the process's start: ids are used again
     Column("started_at", UtcMicroseconds, nullable=False),
     Column("heartbeat_at", UtcMicroseconds, nullable=False),
 )

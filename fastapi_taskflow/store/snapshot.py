@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.sanitise import sanitise
-from fastapi_taskflow.store.base import Query, TaskStore, Totals
+from fastapi_taskflow.store.base import Decide, Query, Take, TaskStore, Totals
+from fastapi_taskflow.store.beats import Beats
+from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
@@ -42,8 +44,11 @@ class SnapshotStore(TaskStore):
     def __init__(self, memory: MemoryStore, database: Database, log: logging.Logger) -> None:
         self._memory = memory
         self._database = database
-        self._writer = Writer(database, log)
+        self._lease = Lease(database)
+        self._beats = Beats(self._lease, log)
+        self._writer = Writer(database, log, self._lease.ensure)
         self._turn = threading.Lock()  # to hand changes over in the order in which they are made
+        weakref.finalize(self, self._beats.stop).atexit = False
         weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
 
     def open(self) -> None:
@@ -56,11 +61,24 @@ class SnapshotStore(TaskStore):
 
     def add(self, record: TaskRecord) -> TaskRecord:
         """Keep a new record, here and in the database."""
+        own = replace(record, owner=self._lease.owner)
         with self._turn:
-            kept = self._memory.add(record)
-            if kept is record:
-                self._writer.record(record, new=True)
+            kept = self._memory.add(own)
+            if kept is own:
+                self._writer.record(own, new=True)
         return kept
+
+    def take_over(self, record: TaskRecord) -> None:
+        """Keep a claimed record in memory, with the log that it has in the database."""
+        try:
+            entries = self._database.entries(record.task_id)
+        except (SQLAlchemyError, StoreError):  # gone just now: the task goes on without them here
+            entries = []
+        self._memory.adopt(record, entries)
+
+    def look_after(self, decide: Decide, take: Take) -> None:
+        """Begin to beat, and to take over what dead processes have left."""
+        self._beats.start(decide, take)
 
     def update(
         self, task_id: str, expected: Collection[TaskStatus], **changes: Any
@@ -110,12 +128,23 @@ class SnapshotStore(TaskStore):
         """Wait until all that happened so far is in the database."""
         return self._writer.flush(timeout)
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether it outlasts the process: yes."""
+        return True
+
+    def holder(self, task_id: str) -> str:
+        """The task that has a flushed task's idempotency key in the database."""
+        return self._writer.holder(task_id)
+
     async def flush_async(self, timeout: float) -> bool:
         """Wait on an event loop until all that happened so far is in the database."""
         return await self._writer.flush_async(timeout)
 
     def close(self, timeout: float) -> None:
-        """Flush, and disconnect."""
+        """Flush, and disconnect; what this process leaves behind is others' from now on."""
+        self._writer.flush(timeout)
+        self._beats.close()
         self._writer.close(timeout)
 
     def _stored(self, task_id: str) -> tuple[TaskRecord | None, list[LogEntry]]:

@@ -38,6 +38,7 @@ from fastapi_taskflow.store.dialects import (
     reason_of,
 )
 from fastapi_taskflow.store.doubt import Doubt, Logged
+from fastapi_taskflow.store.keys import take_keys
 from fastapi_taskflow.store.matching import fold
 from fastapi_taskflow.store.memory import TIMED
 from fastapi_taskflow.store.migrations import migrate, version_of
@@ -45,6 +46,7 @@ from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.rows import (
     ENTRY,
     RECORD,
+    change_row,
     entry_of,
     entry_row,
     record_of,
@@ -125,10 +127,15 @@ class Database:
         added: Collection[TaskRecord],
         changed: Collection[TaskRecord],
         logged: Collection[Logged],
-    ) -> None:
+    ) -> dict[str, str]:
         """Write all of it in one transaction, or nothing.
 
-        What is given again, after an error for which ``may_pass`` holds, is there once.
+        What is given again, after an error for which ``may_pass`` holds, is there once. A
+        changed record that another process has claimed since stays as that one has it.
+
+        Returns:
+            Which of the added records have no row, as their idempotency key is in use: the id
+            of the task that has it, by their id.
 
         Raises:
             SQLAlchemyError: It could not be written now.
@@ -138,6 +145,8 @@ class Database:
             with self.transaction() as connection:
                 doubt.resolve(connection)
                 new = [record for record in added if not doubt.is_added(record)]
+                taken = take_keys(connection, new)
+                new = [record for record in new if record.task_id not in taken]
                 old = [record for record in added if doubt.is_added(record)]
                 late = [item for item in logged if not doubt.is_logged(item[1])]
                 doubt.sending(new, late)
@@ -147,6 +156,7 @@ class Database:
                 doubt.refused()
             raise
         doubt.written(added, logged)
+        return taken
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
@@ -233,9 +243,15 @@ def _write(
         if tagged:  # a task's tags never change
             connection.execute(tags.insert(), tagged)
     if changed:
-        statement = tasks.update().where(tasks.c.task_id == bindparam("id"))
-        rows = [task_row(record) for record in changed]
-        connection.execute(statement, [{**row, "id": row["task_id"]} for row in rows])
+        own = or_(tasks.c.owner.is_(None), tasks.c.owner == bindparam("own"))
+        statement = tasks.update().where(tasks.c.task_id == bindparam("id"), own)
+        connection.execute(
+            statement,
+            [
+                {**change_row(record), "id": record.task_id, "own": record.owner}
+                for record in changed
+            ],
+        )
     if logged:
         connection.execute(entries.insert(), [entry_row(*item) for item in logged])
 

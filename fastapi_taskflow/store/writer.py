@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from fastapi_taskflow.store.sql import Database
 
 MAX_QUEUED_ENTRIES = 100_000
 """Log entries that may wait while the database takes none; older ones are dropped then."""
+
+MAX_TAKEN = 10_000
+"""Tasks without a row that are remembered, since another one has their idempotency key."""
 
 JOIN_SECONDS = 1.0
 """How long the thread may take to end: it has nothing left to write, or can't."""
@@ -84,10 +87,14 @@ class Writer:
     Args:
         database: Where to write.
         log: Where to report that it can't be written; a logger that never raises.
+        prepare: Called before each batch; what it raises puts the batch off.
     """
 
-    def __init__(self, database: Database, log: logging.Logger) -> None:
+    def __init__(
+        self, database: Database, log: logging.Logger, prepare: Callable[[], None]
+    ) -> None:
         self._database = database
+        self._prepare = prepare
         self._log = log
         self._gathered = _Batch()
         self._in_hand = _Batch()  # what the thread writes just now
@@ -97,6 +104,7 @@ class Writer:
         self._changed = threading.Condition()
         self._waiters: list[_Waiter] = []
         self._failing_since: float | None = None
+        self._taken: dict[str, str] = {}
         self._thread: threading.Thread | None = None
         self._closing = False
         self._next_report = 0.0
@@ -130,6 +138,10 @@ class Writer:
                     entry for batch in batches for of, entry in batch.entries if of == task_id
                 ],
             )
+
+    def holder(self, task_id: str) -> str:
+        """The task that has a written task's idempotency key: it itself, or one before it."""
+        return self._taken.get(task_id, task_id)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was given so far is written, for at most so many seconds."""
@@ -215,6 +227,7 @@ class Writer:
             goal = self._given
             self._in_hand, self._gathered = self._gathered, _Batch()
         try:
+            self._prepare()
             self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
@@ -244,7 +257,11 @@ class Writer:
         records, new = batch.records.items(), batch.new
         added = [record for task_id, record in records if task_id in new]
         changed = [record for task_id, record in records if task_id not in new]
-        self._database.write(added, changed, batch.entries)
+        taken = self._database.write(added, changed, batch.entries)
+        if taken:
+            self._taken.update(taken)
+            while len(self._taken) > MAX_TAKEN:
+                del self._taken[next(iter(self._taken))]
 
     def _write_singly(self, batch: _Batch) -> None:
         """Write a batch of which a row can't be stored: all but that row."""

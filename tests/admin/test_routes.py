@@ -228,13 +228,13 @@ def test_half_a_surrogate_pair_anywhere_breaks_no_answer(
 ) -> None:
     odd = "x \ud800"
 
-    def body(_: str) -> None:
+    def body() -> None:
         extra: dict[str, Any] = {odd: [odd, {odd: odd}]}
         task_log(odd, **extra)
         raise ValueError(odd)
 
     manager.task(name=odd)(body)
-    record = manager.run(body, odd, tags={odd: odd})
+    record = manager.run(body, tags={odd: odd})
 
     listed = client.get("/tasks").json()[0]
     one = client.get(f"/tasks/{record.task_id}").json()

@@ -109,6 +109,8 @@ def _options(**changes: Any) -> TaskOptions:
         "timeout": None,
         "executor": None,
         "log_prints": None,
+        "persist": False,
+        "requeue_on_interrupt": False,
     }
     return make_options(**{**given, **changes})
 

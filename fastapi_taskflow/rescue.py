@@ -1,0 +1,99 @@
+"""Tasks of processes that are dead: which of them run again here, and which have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fastapi_taskflow.context import TaskContext
+from fastapi_taskflow.errors import DecryptionError, StoredArgumentsError
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.execution.arguments import unpack_arguments
+from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.runner import Execution
+from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.execution.vault import Vault
+from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.emit import TaskEmitter
+from fastapi_taskflow.loggers.order import EventOrder
+from fastapi_taskflow.registry import TaskRegistry
+from fastapi_taskflow.store import TaskRecord, TaskStore
+from fastapi_taskflow.store.base import Fate
+
+
+class Rescue:
+    """Takes over tasks whose process is dead. Its methods may be called by any thread.
+
+    Args:
+        registry: The functions that can run here.
+        store: Where the records are.
+        branch: Where their news goes.
+        vault: What opens their arguments.
+        requeue_pending: Whether all that had not begun runs again.
+        can_run: Whether there is a loop to run tasks on.
+        run: Runs one on it.
+    """
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        store: TaskStore,
+        branch: Branch,
+        vault: Vault,
+        *,
+        requeue_pending: bool,
+        can_run: Callable[[], bool],
+        run: Callable[[Execution], None],
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._branch = branch
+        self._vault = vault
+        self._requeue_pending = requeue_pending
+        self._can_run = can_run
+        self._run = run
+
+    def decide(self, record: TaskRecord) -> Fate:
+        """What becomes of a task that its process has left like this.
+
+        What may run again, but not here, is left to a process that knows its function.
+        """
+        function = self._registry.named(record.func_name)
+        again = self._runs_again(record, function)
+        if again and record.packed is not None:
+            return Fate.AGAIN if function is not None and self._can_run() else Fate.LEAVE
+        return Fate.LEAVE if record.status is TaskStatus.INTERRUPTED else Fate.INTERRUPT
+
+    def take(self, record: TaskRecord, fate: Fate) -> None:
+        """See to a task that was taken over."""
+        if fate is Fate.AGAIN:
+            again = TaskStatus.PENDING
+            record = replace(record, status=again, end_time=None, duration=None, error=None)
+        self._store.take_over(record)
+        progress = self._progress(record)
+        function = self._registry.named(record.func_name)
+        if fate is Fate.INTERRUPT or function is None or record.packed is None:
+            progress.interrupt()
+            return
+        try:
+            args, kwargs = unpack_arguments(function, self._vault.unseal(record.packed))
+        except (StoredArgumentsError, DecryptionError) as error:
+            progress.interrupt(str(error))
+            return
+        self._run(Execution(function, args, kwargs, progress, outlives=True))
+
+    def _runs_again(self, record: TaskRecord, function: TaskFunction | None) -> bool:
+        """Whether it does, by what is said of its function here, or was said where it began."""
+        options = record if function is None else function.options
+        if record.status is TaskStatus.PENDING:
+            return self._requeue_pending or options.persist
+        return options.requeue_on_interrupt
+
+    def _progress(self, record: TaskRecord) -> Progress:
+        context = TaskContext(record.task_id, record.func_name, record.attempt, record.tags)
+        entries = self._store.entries(record.task_id) or []
+        # Its RUNNING, if there was one, had 0.
+        last = max((entry.seq for entry in entries if entry.seq is not None), default=0)
+        order = EventOrder(last + 1)
+        emitter = TaskEmitter(self._branch, context, order, self._branch.new_budget())
+        return Progress(self._store, emitter)

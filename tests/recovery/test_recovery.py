@@ -1,0 +1,294 @@
+"""Tasks whose process is dead: none forgotten, none run twice unless it may be."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+
+PATIENCE = 20.0
+"""Seconds after which what should have happened has not."""
+
+
+class Worker:
+    """A process that runs ``worker.py``."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        given = {"ran": str(folder / "ran"), "snapshot_db": str(folder / "tasks.db"), **options}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.answers: SimpleQueue[list[Any]] = SimpleQueue()
+        self.seen: list[list[Any]] = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.answers.put(json.loads(line))
+
+    def say(self, *action: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(action) + "\n")
+        self.process.stdin.flush()
+
+    def wait_for(self, *wanted: Any) -> list[Any]:
+        """Read answers until one begins so."""
+        for answer in self.seen:
+            if answer[: len(wanted)] == list(wanted):
+                return answer
+        while True:
+            try:
+                answer = self.answers.get(timeout=PATIENCE)
+            except Empty:
+                self.kill()
+                raise AssertionError(self.process.communicate()[1], wanted, self.seen) from None
+            self.seen.append(answer)
+            if answer[: len(wanted)] == list(wanted):
+                return answer
+
+    def run(self, function: str, name: str, seconds: float = 0.0, **options: Any) -> str:
+        """Have a task enqueued and begun. Returns its id."""
+        self.say("run", function, [name, seconds], options)
+        return str(self.wait_for("enqueued", name)[2])
+
+    def enqueue(self, function: str, name: str, **options: Any) -> str:
+        """Have a task enqueued, and not begun. Returns its id."""
+        self.say("enqueue", function, [name, 0.0], options)
+        return str(self.wait_for("enqueued", name)[2])
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.say("stop")
+        self.wait_for("stopped")
+        self.process.wait(PATIENCE)
+
+    def told(self) -> list[list[Any]]:
+        """All answers so far."""
+        while not self.answers.empty():
+            self.seen.append(self.answers.get())
+        return self.seen
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start workers on one database; none outlives the test."""
+    started: list[Worker] = []
+
+    def start(**options: Any) -> Worker:
+        worker = Worker(tmp_path, **options)
+        started.append(worker)
+        worker.wait_for("ready")
+        return worker
+
+    yield start
+
+    for worker in started:
+        worker.kill()
+        for stream in (worker.process.stdin, worker.process.stderr):
+            assert stream is not None
+            stream.close()
+        worker.reader.join()
+        assert worker.process.stdout is not None
+        worker.process.stdout.close()
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(folder / "tasks.db")) as connection:
+        return dict(connection.execute("SELECT task_id, status FROM taskflow_tasks").fetchall())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def ran(folder: Path) -> list[str]:
+    path = folder / "ran"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_what_ran_is_interrupted_and_what_waited_too(start: Start, tmp_path: Path) -> None:
+    first = start()
+    running = first.run("plain", "a", 60)
+    first.wait_for("running", "a")
+    waiting = first.enqueue("plain", "b")
+    first.kill()
+
+    second = start()
+
+    assert second.wait_for("event", "plain", "interrupted", running)
+    assert second.wait_for("event", "plain", "interrupted", waiting)
+    second.stop()
+    assert statuses(tmp_path) == {running: "interrupted", waiting: "interrupted"}
+    assert ran(tmp_path) == ["a"]
+
+
+def test_what_may_run_again_does_with_its_attempt_and_tags(start: Start, tmp_path: Path) -> None:
+    first = start()
+    task_id = first.run("again", "a", 60, tags={"kind": "test"})
+    assert first.wait_for("running", "a") == ["running", "a", 0, {"kind": "test"}]
+    first.kill()
+
+    second = start()
+    assert second.wait_for("running", "a") == ["running", "a", 0, {"kind": "test"}]
+    second.kill()  # in the middle once more
+    third = start()
+    third.wait_for("running", "a")
+    assert statuses(tmp_path)[task_id] == "running"
+    events = [answer for answer in third.told() if answer[0] == "event"]
+
+    assert [event[2] for event in events] == ["running"]
+    assert events[0][4] >= 1  # numbered on
+    assert ran(tmp_path) == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "runs"),
+    [
+        ("plain", {}, False),
+        ("plain", {"requeue_pending": True}, True),
+        ("persistent", {}, True),
+        ("again", {}, True),
+    ],
+    ids=["plain", "requeue_pending", "persist", "both"],
+)
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_a_task_that_had_not_begun(
+    start: Start, tmp_path: Path, function: str, options: Any, runs: bool, killed: bool
+) -> None:
+    first = start(**options)
+    task_id = first.enqueue(function, "a")
+    (first.kill if killed else first.stop)()
+
+    second = start(**options)
+
+    if runs:
+        second.wait_for("event", function, "success", task_id)
+    elif killed:
+        second.wait_for("event", function, "interrupted", task_id)
+    second.stop()
+    assert statuses(tmp_path) == {task_id: "success" if runs else "interrupted"}
+    assert ran(tmp_path) == ["a"] * runs
+
+
+def test_a_task_that_a_shutdown_interrupts_runs_again(start: Start, tmp_path: Path) -> None:
+    first = start(shutdown_timeout=0)
+    task_id = first.run("again", "a", 60)
+    first.wait_for("running", "a")
+    first.stop()
+    assert statuses(tmp_path) == {task_id: "interrupted"}
+
+    second = start()
+
+    second.wait_for("running", "a")
+    assert ran(tmp_path) == ["a", "a"]
+
+
+def test_four_processes_run_each_task_of_a_dead_one_once(start: Start, tmp_path: Path) -> None:
+    first = start()
+    ids = [first.enqueue("again", f"t{number}") for number in range(40)]
+    first.kill()
+
+    workers = [start() for _ in range(4)]
+
+    wait_until(lambda: set(statuses(tmp_path).values()) == {"success"})
+    for worker in workers:
+        worker.stop()
+    told = [answer for worker in workers for answer in worker.told()]
+    succeeded = Counter(each[3] for each in told if each[0] == "event" and each[2] == "success")
+    assert succeeded == dict.fromkeys(ids, 1)
+    assert Counter(ran(tmp_path)) == {f"t{number}": 1 for number in range(40)}
+
+
+def test_a_living_processes_tasks_are_its_own(start: Start, tmp_path: Path) -> None:
+    first = start()
+    task_id = first.run("again", "a", 60)
+    first.wait_for("running", "a")
+
+    second = start()
+    second.run("plain", "b")
+    second.wait_for("event", "plain", "success")
+    second.stop()
+
+    assert statuses(tmp_path)[task_id] == "running"
+    assert ran(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_process_that_is_killed_at_any_moment_forgets_nothing(
+    start: Start, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    enqueued: dict[str, str] = {}
+    for life in range(4):
+        worker = start()
+        for number in range(chance.randrange(5, 40)):
+            name = f"{life}-{number}"
+            function = chance.choice(["plain", "persistent", "again"])
+            worker.say("run", function, [name, chance.choice([0, 0, 0.01])], {})
+            enqueued[name] = function
+        last = chance.randrange(5)
+        worker.wait_for("enqueued", f"{life}-{last}")
+        worker.kill()
+        committed = {answer[1] for answer in worker.told() if answer[0] == "enqueued"}
+        for name in list(enqueued):
+            if name.startswith(f"{life}-") and name not in committed:
+                del enqueued[name]
+    final = start()
+    wait_until(lambda: not set(statuses(tmp_path).values()) & {"pending", "running"})
+    final.stop()
+
+    times = Counter(ran(tmp_path))
+    assert len(statuses(tmp_path)) >= len(enqueued)
+    for name, function in enqueued.items():
+        if function == "persistent" or function == "plain":
+            assert times[name] <= 1
+        else:
+            assert times[name] >= 1
+
+
+def test_a_key_is_one_tasks_in_all_processes(start: Start, tmp_path: Path) -> None:
+    workers = [start() for _ in range(4)]
+    for number in range(10):
+        for worker in workers:
+            name, key = f"{id(worker)}-{number}", {"idempotency_key": f"{number}"}
+            worker.say("run", "plain", [name, 0.0], key)
+    ids = [
+        {worker.wait_for("enqueued", f"{id(worker)}-{number}")[2] for worker in workers}
+        for number in range(10)
+    ]
+    for worker in workers:
+        worker.stop()
+
+    assert [len(each) for each in ids] == [1] * 10
+    assert len(ran(tmp_path)) == 10
