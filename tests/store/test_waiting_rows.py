@@ -167,14 +167,14 @@ class HeldDatabase(Database):
         added: Collection[TaskRecord],
         changed: Collection[TaskRecord],
         logged: Collection[tuple[str, LogEntry]],
-    ) -> None:
+    ) -> dict[str, str]:
         error, self.error = self.error, None
-        if error is None:
-            super().write(added, changed, logged)
+        taken = {} if error is not None else super().write(added, changed, logged)
         self.is_in.set()
         assert self.go_on.wait(30)
         if error is not None:
             raise error
+        return taken
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["new", "known"])
