@@ -105,6 +105,7 @@ class TaskEngine:
         self._signals = ShutdownSignals(self._signal_received)
         self._signalled_at: float | None = None
         self._clock: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._accepting = True
         self._opened = False
         self._began = False
@@ -371,9 +372,12 @@ class TaskEngine:
 
     def _rest(self) -> None:
         self._signals.restore()
-        if self._clock is not None:
-            self._clock.cancel()
-        self._clock = self._signalled_at = self.loop = None
+        for scheduled in (self._clock, self._ending):
+            if scheduled is not None:
+                scheduled.cancel()
+        self._clock = self._ending = self._signalled_at = self.loop = None
+        self._branch.watchers.stop()
+        self._branch.watchers.begin()
         self._began = False
         self._accepting = True
 
@@ -391,6 +395,13 @@ class TaskEngine:
     def _start_clock(self) -> None:
         if self.loop is not None:
             self._clock = self.loop.call_later(self._time_left(), self._time_is_up)
+            self._ending = self.loop.create_task(self._end_watches())
+
+    async def _end_watches(self) -> None:
+        """End what would go on for ever, when no task runs: servers wait for open streams."""
+        await self._active.wait_idle(self._time_left())
+        await self._active.wait_idle(CLEANUP_SECONDS)
+        self._branch.watchers.stop()
 
     def _time_is_up(self) -> None:
         self._accepting = False

@@ -132,6 +132,22 @@ class ShuttingDownError(TaskflowError, RuntimeError):
         )
 
 
+class WatchOverflowError(TaskflowError, RuntimeError):
+    """Events came faster than a watcher took them, and some found no room.
+
+    Args:
+        missed: How many it has missed.
+        size: How many may wait.
+    """
+
+    def __init__(self, missed: int, size: int) -> None:
+        super().__init__(
+            f"the watcher was too slow: {missed} event{'s' * (missed != 1)} found no room beside "
+            f"the {size} that waited; take them faster, and call watch() again to go on"
+        )
+        self.missed = missed
+
+
 class RunningLoopError(TaskflowError, RuntimeError):
     """``run()`` was called from a thread whose event loop is running."""
 

@@ -33,6 +33,8 @@ from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthand
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
 from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
+from fastapi_taskflow.loggers.watch import Watch
+from fastapi_taskflow.loggers.watchers import Watchers
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
@@ -353,6 +355,36 @@ class TaskManager:
         if record is None:
             raise TaskNotFoundError(task_id)
         return record
+
+    def watch(self, task_id: str | None = None) -> Watch:
+        """Events as they happen in this process, from this call on: ``async for event in ...``.
+
+        A task's events come in the order of their ``seq``, none is lost and none comes twice.
+        Any number may watch, in any thread and on any event loop, tasks of any kind; nobody
+        waits for a watcher, for whom up to 10,000 events wait. ``contextlib.aclosing()`` ends
+        a watch with its block.
+
+        Args:
+            task_id: One task, until it has ended; None watches all tasks until the manager
+                shuts down, which after SIGTERM or SIGINT is when no task runs any more.
+
+        Returns:
+            An async iterator of ``LogEvent`` and ``LifecycleEvent``. It raises
+            ``WatchOverflowError`` after the last event that there was room for.
+
+        Raises:
+            TaskNotFoundError: There is no task of this id.
+        """
+        watch = self._branch.watchers.watch(task_id)
+        with watch.closed_by_errors():
+            if task_id is not None and self.get_task(task_id).status.is_final:
+                watch.end()
+        return watch
+
+    @property
+    def watchers(self) -> Watchers:
+        """Those who watch, and what is kept for readers that come back."""
+        return self._branch.watchers
 
     def observer_stats(self) -> dict[str, ObserverStats]:
         """Figures by observer.

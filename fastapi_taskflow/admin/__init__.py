@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fastapi_taskflow.admin.routes import task_routes
+from fastapi_taskflow.admin.stream import stream_route
 from fastapi_taskflow.background import InstallMiddleware
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.manager import TaskManager
@@ -53,6 +54,7 @@ class TaskAdmin:
         self.app = app
         self.task_manager = task_manager
         self.path = path
+        app.include_router(stream_route(task_manager), prefix=path)
         app.include_router(task_routes(task_manager), prefix=path)
         task_manager.init_app(app)
         if auto_install:

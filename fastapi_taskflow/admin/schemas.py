@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import LogEvent, TaskStatus
 from fastapi_taskflow.loggers.ledger import ObserverStats
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store import LogEntry, TaskRecord, Totals
@@ -68,6 +68,47 @@ class Entry(BaseModel):
             attempt=entry.attempt,
             extra=sanitise(entry.extra),
         )
+
+
+class LogNews(Entry):
+    """One log entry, as it happens."""
+
+    task_id: str
+    func_name: PlainText
+    tags: dict[PlainText, PlainText]
+
+    @classmethod
+    def of_event(cls, event: LogEvent) -> Self:
+        """The data of an event; what JSON has no form for becomes text."""
+        return cls(
+            seq=event.seq,
+            timestamp=event.timestamp,
+            level=event.level,
+            message=event.message,
+            attempt=event.attempt,
+            extra=sanitise(event.extra),
+            task_id=event.task_id,
+            func_name=event.func_name,
+            tags=event.tags,
+        )
+
+
+class LifecycleNews(BaseModel):
+    """One status change, as it happens."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    timestamp: datetime
+    status: TaskStatus
+    attempt: int
+    retries_used: int
+    duration: Annotated[float | None, Field(description="Seconds, retries included.")]
+    error: PlainText | None
+    stacktrace: PlainText | None
+    task_id: str
+    func_name: PlainText
+    tags: dict[PlainText, PlainText]
 
 
 class ObserverFigures(BaseModel):

@@ -12,6 +12,7 @@ from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.tree import TreeLogger, reachable, registered_loggers
+from fastapi_taskflow.loggers.watchers import Watchers
 from fastapi_taskflow.records import LIFECYCLE, TASK
 from fastapi_taskflow.redact import Redactor
 
@@ -88,7 +89,8 @@ class Branch:
         log_limit: int | None = None,
         redactor: Redactor | None = None,
     ) -> None:
-        self.sinks = tuple(sinks)
+        self.sinks = list(sinks)
+        self.watchers = Watchers(self.sinks)
         self.propagate = propagate
         self.log_limit = log_limit
         self.redactor = redactor

@@ -233,6 +233,8 @@ class TaskEmitter:
         logger = self._loggers.lifecycle
         levelno = LIFECYCLE_LEVELS[status]
         if levelno < logger.source_level():
+            if status.is_final:  # a level hides the news, not the end
+                self.branch.watchers.end_task(self.context.task_id)
             return
         record = make_record(logger.name, levelno, status_message(status), exc_info=exc_info)
         record.exc_text = exc_text and exc_text.rstrip("\n")
