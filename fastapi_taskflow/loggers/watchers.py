@@ -218,8 +218,10 @@ class Watchers:
             if (bell := buffer.bell) is not None:
                 bells.add(bell)
         if is_last(event):
-            self._buffers.pop(event.task_id, None)
-        self._settle()
+            self._buffers.pop(event.task_id, None)  # they have ended by themselves
+            self._settle()
+        elif not watching:
+            self._settle()
 
     def end_task(self, task_id: str) -> None:
         """A task has ended, and a level set on its logger keeps that from those who watch."""

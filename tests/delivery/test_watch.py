@@ -28,6 +28,8 @@ from fastapi_taskflow import (
 from fastapi_taskflow.errors import WatchOverflowError
 from fastapi_taskflow.loggers import watch as watching
 from fastapi_taskflow.loggers import watchers as hub
+from fastapi_taskflow.loggers.base import HandlerObserver
+from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.watch import Bell, Watch
 
 Event = LogEvent | LifecycleEvent
@@ -181,6 +183,36 @@ def test_a_level_hides_the_last_event_but_not_the_end(manager: TaskManager) -> N
         return await watched
 
     assert _texts(_in_time(main())) == THREE[1:-1]
+
+
+class _WatchesAndLogs(ObservedHandler):
+    """Has somebody watch when it gets an entry, and logs itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager: TaskManager | None = None
+        self.watches: list[Watch] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.manager is not None and record.getMessage() == "x":
+            self.watches.append(self.manager.watch())
+            task_log("by a sink")
+
+
+def test_what_a_sink_logs_amid_an_event_is_seen_by_who_has_just_begun_to_watch() -> None:
+    handler = _WatchesAndLogs()
+    manager = TaskManager(loggers=[HandlerObserver(handler)])
+    handler.manager = manager
+
+    def body() -> None:
+        task_log("x")
+
+    manager.run(body)
+
+    async def main() -> list[Event]:
+        return [await anext(handler.watches[0]) for _ in range(3)]
+
+    assert _texts(_in_time(main())) == ["x", "by a sink", "-- SUCCESS"]
 
 
 # A slow watcher
