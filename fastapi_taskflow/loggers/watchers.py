@@ -128,7 +128,6 @@ class Watchers:
         """
         with self._lock:
             if not self._history.is_on:
-                self._count += 1  # stands for the events that nobody has counted
                 self._history.begin(self._count)
             last = self._count if last_id is None else self._number(last_id)
             kept = None if last is None else self._history.after(last)

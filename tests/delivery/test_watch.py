@@ -23,6 +23,7 @@ from fastapi_taskflow import (
     TaskNotFoundError,
     TaskStatus,
     bind_task_context,
+    engine,
     task_log,
 )
 from fastapi_taskflow.errors import WatchOverflowError
@@ -527,7 +528,11 @@ def server() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("server")
-def test_a_signal_ends_watches_once_no_task_runs(manager: TaskManager) -> None:
+def test_a_signal_ends_watches_once_no_task_runs(
+    manager: TaskManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CLEANUP_SECONDS", 0.0)
+
     async def main() -> list[Event]:
         go, started = asyncio.Event(), asyncio.Event()
 
@@ -561,7 +566,12 @@ def test_a_signal_ends_watches_when_the_time_is_up() -> None:
 
         async def body() -> None:
             started.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                task_log("cleaned up")
 
         async with manager:
             watched = asyncio.create_task(_all(manager.watch()))
@@ -572,7 +582,7 @@ def test_a_signal_ends_watches_when_the_time_is_up() -> None:
             await running
         return events
 
-    assert _texts(_in_time(main())) == ["-- RUNNING", "-- INTERRUPTED"]
+    assert _texts(_in_time(main())) == ["-- RUNNING", "-- INTERRUPTED", "cleaned up"]
 
 
 # Threads, signals, forks
@@ -584,7 +594,7 @@ import asyncio, signal
 from fastapi_taskflow import TaskManager, bind_task_context, task_log
 
 manager = TaskManager()
-watch = manager.watch()
+watch, reader = manager.watch(), manager.watchers.read()
 signals, busy = 0, False
 
 def lend():
@@ -616,6 +626,8 @@ events = asyncio.run(asyncio.wait_for(read(), 20))
 assert signals
 assert [e.seq for e in events if e.task_id == other] == list(range(2 + signals))
 assert [e.seq for e in events if e.task_id != other] == list(range(3002))
+numbers = [item.number for item in iter(reader.take, None)]
+assert numbers == list(range(1, len(events) + 1))
 print("done")
 """
     done = run_python(program)
