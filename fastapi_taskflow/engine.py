@@ -27,6 +27,7 @@ from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.execution.vault import Vault
 from fastapi_taskflow.lifespan import ShutdownSignals
 from fastapi_taskflow.loggers.branch import Branch
+from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.loggers.observers import Observers
@@ -253,6 +254,8 @@ class TaskEngine:
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
+            if self._leaving:
+                await asyncio.wait(self._leaving, timeout=self._drain_timeout)
             await self._observers.drain(self._drain_timeout)
 
     def _serve_found(self, execution: Execution) -> None:
@@ -262,9 +265,17 @@ class TaskEngine:
             self._observers.attach()
         if found:  # by a new configuration, which may have taken others away
             for handler in self._observers.take_leave(self._branch.users_handlers()):
-                leaving = asyncio.ensure_future(handler.leave(self._drain_timeout))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+                self._let_go(handler)
+
+    def _let_go(self, handler: ObserverHandler) -> None:
+        leaving = asyncio.ensure_future(handler.leave(self._drain_timeout))
+
+        def left(leaving: asyncio.Future[None]) -> None:
+            self._leaving.discard(leaving)
+            self._observers.left(handler, stopped=not leaving.cancelled())
+
+        self._leaving.add(leaving)
+        leaving.add_done_callback(left)
 
     async def _begin(self) -> None:
         """Open and start what no lifespan has started."""

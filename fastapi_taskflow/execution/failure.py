@@ -11,6 +11,7 @@ from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.redact.traceback import (
     ExcInfo,
+    Part,
     messages_of,
     redact_parts,
     redact_traceback,
@@ -23,11 +24,11 @@ class RemoteTraceback(NamedTuple):
     """The traceback of an error of another process, as text.
 
     Attributes:
-        parts: A frame each, and an error's message each.
+        parts: Frames, and what is between them.
         messages: The messages of the error and of those shown with it.
     """
 
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...]
     messages: tuple[str, ...]
 
     @classmethod
@@ -73,7 +74,7 @@ class Failure:
         """The traceback, where ``exc_info`` has another: it had secrets in it, or is remote."""
         if self.remote is None:
             return self._redacted
-        return self._redacted or "".join(self.remote.parts)
+        return self._redacted or "".join(part.text for part in self.remote.parts)
 
     @property
     def safe_exc_info(self) -> ExcInfo | None:

@@ -29,7 +29,7 @@ _turn = _Turn()
 class BranchLogger(TreeLogger):
     """One function's logger in a manager's branch."""
 
-    def __init__(self, name: str, pipeline: Ledger, unserved: set[ObserverHandler]) -> None:
+    def __init__(self, name: str, pipeline: Ledger, unserved: dict[ObserverHandler, None]) -> None:
         super().__init__(name)
         self.pipeline = pipeline
         self._unserved = unserved
@@ -49,7 +49,7 @@ class BranchLogger(TreeLogger):
     def on_handler(self, handler: logging.Handler) -> None:
         """Remember an async observer's that nobody serves, lest its events be lost with it."""
         if isinstance(handler, ObserverHandler) and not handler.is_served:
-            self._unserved.add(handler)
+            self._unserved[handler] = None
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count and report it."""
@@ -97,7 +97,7 @@ class Branch:
         self.pipeline = Ledger("pipeline")
         self.pipeline.redactor = redactor
         self._loggers: dict[str, FunctionLoggers] = {}
-        self._unserved: set[ObserverHandler] = set()
+        self._unserved: dict[ObserverHandler, None] = {}
 
     def loggers(self, func_name: str) -> FunctionLoggers:
         """The loggers of a function: made once, never registered, gone with this branch."""
@@ -129,8 +129,9 @@ class Branch:
         Args:
             func_name: Those of which function's records; None means any.
         """
-        while self._unserved:
-            yield self._unserved.pop()
+        for handler in list(self._unserved):
+            self._unserved.pop(handler, None)
+            yield handler
         if self.propagate:
             known = registered_loggers() if func_name is None else self.loggers(func_name)
             for logger in known:

@@ -83,7 +83,8 @@ class ObserverHandler(logging.Handler):
         level: Level | None = getattr(self.observer, "min_level", None)
         if level is not None:
             self.setLevel(level_number(level))
-        self.in_pipeline = False
+        self.in_pipeline = True
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self._server: weakref.ref[object] | None = None
         self.start_afresh()
         restart_after_fork(self)
@@ -103,8 +104,10 @@ class ObserverHandler(logging.Handler):
 
     @property
     def is_served(self) -> bool:
-        """Whether there is who serves it."""
-        return self._server is not None and self._server() is not None
+        """Whether there is who serves it, on a loop that still runs if it ever did."""
+        if self._server is None or self._server() is None:
+            return False
+        return self._consumer is None or self._consumer.alive
 
     def is_claimed_by(self, server: object) -> bool:
         """Whether this one serves it."""

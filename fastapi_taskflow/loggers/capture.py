@@ -24,7 +24,9 @@ class _Heard(threading.local):
     """The records that this thread has heard, as long as they live."""
 
     def __init__(self) -> None:
-        self.records: weakref.WeakSet[logging.LogRecord] = weakref.WeakSet()
+        # By identity: a class of records may compare, and have no hash.
+        self.records: weakref.WeakValueDictionary[int, logging.LogRecord]
+        self.records = weakref.WeakValueDictionary()
 
 
 class Capture:
@@ -109,9 +111,9 @@ class Capture:
         A configuration that changes while a record is on its way can bring it here twice.
         """
         records = self._heard.records
-        if record in records:
+        if records.get(id(record)) is record:
             return False
-        records.add(record)
+        records[id(record)] = record
         return True
 
     def nearest(self, name: str) -> str | None:
@@ -132,6 +134,7 @@ class _Ear:
         self._watch = _Watch(self)
         self._watched: list[logging.Logger] = []
         self._listener: _Listener | None = None
+        self._attaching = threading.Lock()  # never waited for: a configuration may be under way
 
     @property
     def name(self) -> str:
@@ -144,10 +147,15 @@ class _Ear:
 
     def attach(self) -> None:
         """Listen on the logger; idempotent."""
-        if self._listener not in self._logger.handlers:
-            self._listener = _Listener(self)  # a new one: dictConfig has forgotten the last
-            self._logger.addHandler(self._listener)
-        self._watch_on(self._logger)
+        if not self._attaching.acquire(blocking=False):
+            return  # another thread does just that
+        try:
+            if self._listener not in self._logger.handlers:
+                self._listener = _Listener(self)  # a new one: dictConfig has forgotten the last
+                self._logger.addHandler(self._listener)
+            self._watch_on(self._logger)
+        finally:
+            self._attaching.release()
 
     def detach(self) -> None:
         """Leave all loggers as they were."""
@@ -159,9 +167,10 @@ class _Ear:
     def hear(self, record: logging.LogRecord) -> None:
         """Make the record an entry of the task that runs here; what fails stays here."""
         emitter = active_task.get()
-        if isinstance(emitter, TaskEmitter) and self._is_ours(emitter, record):
+        if isinstance(emitter, TaskEmitter):
             try:
-                emitter.capture(record)
+                if self._is_ours(emitter, record):
+                    emitter.capture(record)
             except BaseException as error:  # noqa: BLE001  # no log call raises for our sake
                 let_pass(error)
                 report("a captured record failed and is lost", error)

@@ -191,10 +191,24 @@ class TaskEmitter:
             original = redact_record(self.branch.redactor, original)
         place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
         if self._budget is None or self._admits(self._budget, place, levelno):
-            extra = snapshot(_captured_extra(original, self.context))
+            extra = snapshot(self._captured_extra(original))
             record = self._entry(levelno, message_of(original), extra, place)
             record.__dict__.update(_made_like(original))
             self._send(None, record, _hearers_of(original))
+
+    def _captured_extra(self, original: logging.LogRecord) -> dict[str, Any]:
+        """A captured record's extras and logger, but for what a filter has told it of the task."""
+        tags = self.branch.redact_tags(self.context.tags)  # the original is without secrets, too
+        told = {**asdict(self.context), "tags": tags, **dict.fromkeys(TRACE, NONE), **current_ids()}
+        extra = {
+            name: value
+            for name, value in foreign_extra(original).items()
+            if name not in told or told[name] != value
+        }
+        name = "logger_name"
+        if name in extra:
+            extra[PREFIX + name] = extra[name]
+        return {**extra, name: original.name}
 
     def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
         with self._order.lock:
@@ -289,20 +303,6 @@ class TaskEmitter:
         for logger, record, heard in sent:
             if logger is not None:
                 self.branch.send_on(logger, record, heard)
-
-
-def _captured_extra(original: logging.LogRecord, context: TaskContext) -> dict[str, Any]:
-    """A captured record's extras, but for what a filter has told it of the task, and its logger."""
-    told = {**asdict(context), **dict.fromkeys(TRACE, NONE), **current_ids()}
-    extra = {
-        name: value
-        for name, value in foreign_extra(original).items()
-        if name not in told or told[name] != value
-    }
-    name = "logger_name"
-    if name in extra:
-        extra[PREFIX + name] = extra[name]
-    return {**extra, name: original.name}
 
 
 def _made_like(original: logging.LogRecord) -> dict[str, Any]:

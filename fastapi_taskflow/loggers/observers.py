@@ -45,6 +45,7 @@ class Observers:
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
         self._deferred: list[ObserverHandler | QueuedHandler[Any]] = []
         self._found: list[ObserverHandler] = []
+        self._leaving: list[ObserverHandler] = []
         self._loggers: list[logging.Logger] = []
         for choice in _listed(choices):
             self.add(choice)
@@ -68,6 +69,7 @@ class Observers:
             self._loggers.append(handler.target.logger)
         if isinstance(handler, ObserverHandler):
             handler.claim(self)
+            handler.in_pipeline = False
         elif isinstance(choice, HandlerObserver):
             self._synchronous.append((choice, self.sinks[-1].ledger))
 
@@ -83,8 +85,8 @@ class Observers:
             for handler in chain(handlers, adopted)
             if isinstance(handler, ObserverHandler) and handler.claim(self)
         ]
+        self._found = [known for known in self._found if known.is_claimed_by(self)]
         for handler in found:
-            handler.in_pipeline = True
             if handler not in self._found:
                 handler.ledger.name = self._free_name(handler.ledger.name)
                 handler.ledger.redactor = self._redactor
@@ -92,21 +94,25 @@ class Observers:
         return bool(found)
 
     def take_leave(self, handlers: Iterable[logging.Handler]) -> list[ObserverHandler]:
-        """Forget, of the observers that were found, those that no configuration has any more.
+        """Let go, of the observers that were found, those that no configuration has any more.
 
         Args:
             handlers: The users' handlers that records reach now.
 
         Returns:
-            Those, to be drained and stopped.
+            Those, to be drained and stopped, each once; ``left()`` is to be called then.
         """
         adopted = (handler for logger in self._loggers for handler in reachable(logger))
-        known = {id(handler) for handler in chain(handlers, adopted)}
-        gone = [
-            found for found in self._found if id(found) not in known and found.is_claimed_by(self)
-        ]
-        self._found = [found for found in self._found if found not in gone]
+        known = {id(handler) for handler in (*chain(handlers, adopted), *self._leaving)}
+        gone = [each for each in self._found if id(each) not in known and each.is_claimed_by(self)]
+        self._leaving += gone
         return gone
+
+    def left(self, handler: ObserverHandler, *, stopped: bool) -> None:
+        """An observer that took leave was stopped, or could not be, as its loop ended."""
+        self._leaving.remove(handler)
+        if stopped:
+            self._found.remove(handler)
 
     def open(self) -> None:
         """Open what can be opened without a loop: files.
@@ -129,6 +135,9 @@ class Observers:
         """
         for observer, ledger in self._synchronous:
             await run_hook(observer.startup, ledger, "starting up", ours=True)
+        for handler in self._served():
+            if isinstance(handler, ObserverHandler):
+                handler.users.add(self)
         if wait:
             await _together([handler.start() for handler in self._served()])
         else:
@@ -157,13 +166,21 @@ class Observers:
     async def close(self, timeout: float) -> None:
         """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""
         await self.drain(timeout)
-        await _together([handler.stop() for handler in self._served()], STOP_TIMEOUT)
+        await _together([self._stop(handler) for handler in self._served()], STOP_TIMEOUT)
         for found in self._found:
             if found.is_claimed_by(self):
                 found.unclaim()
         for observer, ledger in reversed(self._synchronous):
             if not _queued(observer.entrance):  # if not, its thread hangs: leave its file to it
                 await run_hook(observer.close, ledger, "closing")
+
+    async def _stop(self, handler: ObserverHandler | QueuedHandler[Any]) -> None:
+        """Stop a handler, unless another manager uses it, too."""
+        if isinstance(handler, ObserverHandler):
+            handler.users.discard(self)
+            if handler.users:
+                return
+        await handler.stop()
 
     def stats(self) -> dict[str, ObserverStats]:
         """The observers' figures, by class name, a second one of a class as ``Name-2``."""

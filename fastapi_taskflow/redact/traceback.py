@@ -6,6 +6,7 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.redact.redactor import Redactor
@@ -14,38 +15,54 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 """An error as ``logging`` has it."""
 
 
+class Part(NamedTuple):
+    """A part of a traceback's text.
+
+    Attributes:
+        text: The text; it ends with a newline.
+        is_code: Whether it is a frame, with lines of code.
+    """
+
+    text: str
+    is_code: bool
+
+
 def traceback_text(exc_info: ExcInfo) -> str:
     """The traceback as Python prints it; it ends with a newline."""
-    return "".join(traceback_parts(exc_info))
+    return "".join(part.text for part in traceback_parts(exc_info))
 
 
-def traceback_parts(exc_info: ExcInfo) -> list[str]:
-    """The traceback in parts: a frame each, and an error's message each."""
+def traceback_parts(exc_info: ExcInfo) -> list[Part]:
+    """The traceback in parts: frames, and what is between them."""
     kind, error, trace = exc_info
     try:
-        return list(traceback.TracebackException(kind, error, trace).format())
+        summary = traceback.TracebackException(kind, error, trace)
+        lines, frames = list(summary.format()), set(_frames(summary))
     except BaseException as another:  # noqa: BLE001  # the error's own code, notes and causes
         let_pass(another)
-        return [f"{kind.__name__}: {_message(error)}\n"]
-
-
-_FRAME = re.compile(r'[ |+-]*File ".*", line [0-9]+')
-"""How the text of a frame begins, in a group of errors as well."""
+        return [Part(f"{kind.__name__}: {_message(error)}\n", is_code=False)]
+    parts: list[Part] = []
+    for text in lines:
+        part = Part(text, _flush_left(text) in frames)
+        if parts and not part.is_code and not parts[-1].is_code:
+            part = Part(parts.pop().text + text, is_code=False)
+        parts.append(part)
+    return parts
 
 
 def redact_traceback(redactor: Redactor | None, exc_info: ExcInfo) -> str | None:
     """The traceback's text without secrets; None where it has none.
 
-    Each error's message is searched by itself too, so that a pattern finds in it what it finds
-    in the message alone, whatever the line is on which the traceback has it. The lines of code
-    have no values of keys: of ``login(password=given)`` nothing is secret.
+    Each error's message, and each of its notes, is searched by itself too, so that a secret is
+    found in it that the traceback has on several lines, or not where a pattern wants it. The
+    lines of code have no values of keys: of ``login(password=given)`` nothing is secret.
     """
     if redactor is None:
         return None
     return redact_parts(redactor, traceback_parts(exc_info), messages_of(exc_info[1]))
 
 
-def redact_parts(redactor: Redactor, parts: Sequence[str], messages: Sequence[str]) -> str | None:
+def redact_parts(redactor: Redactor, parts: Sequence[Part], messages: Sequence[str]) -> str | None:
     """The text of a traceback's parts without secrets; None where it has none.
 
     Args:
@@ -53,21 +70,27 @@ def redact_parts(redactor: Redactor, parts: Sequence[str], messages: Sequence[st
         parts: What ``traceback_parts()`` gave.
         messages: What ``messages_of()`` gave.
     """
-    text, redacted = "".join(parts), "".join(_redact_part(redactor, part) for part in parts)
-    for message in messages:
-        cleaned = redactor.text(message)
-        if cleaned != message:
-            redacted = redacted.replace(message, cleaned)
-    return None if redacted == text else redacted
+    cleaned = [(message, redactor.text(message)) for message in messages]
+    secret = [(_anywhere(before), after) for before, after in cleaned if before != after]
+    redacted = "".join(_redact(redactor, part, secret) for part in parts)
+    return None if redacted == "".join(part.text for part in parts) else redacted
 
 
-def _redact_part(redactor: Redactor, part: str) -> str:
-    return redactor.unkeyed(part) if _FRAME.match(part) else redactor.text(part)
+def _redact(redactor: Redactor, part: Part, secret: list[tuple[re.Pattern[str], str]]) -> str:
+    text = part.text
+    for message, cleaned in secret:
+        text = message.sub(cleaned.replace("\\", r"\\"), text)
+    return redactor.unkeyed(text) if part.is_code else redactor.text(text)
+
+
+def _anywhere(message: str) -> re.Pattern[str]:
+    """A pattern for a message wherever a traceback has it: in a group, its lines are indented."""
+    return re.compile(r"\n[ |]*".join(map(re.escape, message.split("\n"))))
 
 
 def messages_of(error: BaseException) -> list[str]:
-    """The messages of an error, and of those that a traceback shows with it."""
-    return [_message(each) for each in _chain(error)]
+    """The messages and notes of an error, and of those that a traceback shows with it."""
+    return [text for each in _chain(error) for text in (_message(each), *_notes(each)) if text]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -82,10 +105,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
         try:
             waiting += [each.__cause__, each.__context__]
+            if isinstance(each, BaseExceptionGroup):
+                waiting += each.exceptions
         except BaseException as another:  # noqa: BLE001  # the error's own code
             let_pass(another)
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
 
 
 def _message(error: BaseException) -> str:
@@ -94,3 +117,26 @@ def _message(error: BaseException) -> str:
     except BaseException as another:  # noqa: BLE001  # the error's own code
         let_pass(another)
         return ""
+
+
+def _notes(error: BaseException) -> list[str]:
+    try:
+        return [str(note) for note in getattr(error, "__notes__", ())]
+    except BaseException as another:  # noqa: BLE001  # the error's own code
+        let_pass(another)
+        return []
+
+
+def _frames(summary: traceback.TracebackException) -> Iterator[str]:
+    """The frames of a traceback, those of the errors that it shows with it included."""
+    waiting: list[traceback.TracebackException | None] = [summary]
+    while waiting:
+        each = waiting.pop()
+        if each is not None:
+            yield from map(_flush_left, each.stack.format())
+            waiting += [each.__cause__, each.__context__, *(each.exceptions or ())]
+
+
+def _flush_left(text: str) -> str:
+    """A frame's text without what a group of errors puts before its lines."""
+    return "\n".join(line.lstrip(" |+-") for line in text.splitlines())

@@ -214,3 +214,34 @@ def test_what_a_factory_adds_is_without_secrets() -> None:
     (line,) = keeper.lines
     assert "token=[redacted]" in line
     assert SECRET not in line
+
+
+def with_note(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: with_note(ValueError("no"), 'password="first\nAAAA1111"'),
+        lambda: with_note(ValueError("no"), 'File "app.toml", line 3: password=AAAA1111'),
+        lambda: ExceptionGroup("no", [with_note(ValueError("no"), 'password="first\nAAAA1111"')]),
+        lambda: ExceptionGroup("no", [ValueError('password="first\nAAAA1111"')]),
+        lambda: ExceptionGroup("no", [ExceptionGroup("no", [ValueError("a\nAAAA1111\nb")])]),
+    ],
+    ids=["note", "like a frame", "note in a group", "message in a group", "deep in groups"],
+)
+def test_no_secret_is_in_a_note_or_a_group(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    redact = RedactFilter(keys=["password"], secrets=["a\nAAAA1111\nb"])
+
+    def body() -> None:
+        error = make()
+        raise error
+
+    record = TaskManager(redact=redact).run(body)
+
+    assert record.stacktrace is not None
+    assert "AAAA1111" not in record.stacktrace
+    assert "[redacted]" in record.stacktrace
+    assert "AAAA1111" not in caplog.text

@@ -232,7 +232,7 @@ def test_observers_that_come_and_go_in_the_middle_of_a_task_lose_nothing() -> No
         assert second.told == ["startup", "hello", "close"]
 
     asyncio.run(use())
-    assert "Observer-2" not in manager.observer_stats()
+    assert list(manager.observer_stats()) == ["Observer-2", "pipeline"]
 
 
 @pytest.mark.usefixtures("task_tree")
@@ -288,3 +288,96 @@ def test_an_error_that_has_no_text_fails_its_task_all_the_same(make: Any, redact
 
     assert (record.status, record.retries_used) == ("failed", 1)
     assert record.stacktrace
+
+
+class Unsearchable(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        raise RuntimeError("none of yours")
+
+
+class Failing(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        raise Unsearchable("no", [ValueError("no")])
+
+
+@pytest.mark.parametrize("raises", ["formatter", "body"])
+def test_an_error_that_can_not_be_searched_hurts_nobody(raises: str, tmp_path: Path) -> None:
+    def body() -> str:
+        task_log("hello")
+        if raises == "body":
+            raise Unsearchable("no", [ValueError("no")])
+        return "done"
+
+    observer = FileLogger(tmp_path / "a.log", formatter=Failing())
+    record = TaskManager(loggers=[observer], redact=["password"]).run(body)
+
+    assert record.status == ("failed" if raises == "body" else "success")
+
+
+class Compared(logging.LogRecord):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]  # the point
+
+
+def test_records_that_have_no_hash_are_captured() -> None:
+    memory = InMemoryLogger()
+    manager = TaskManager(loggers=[memory], capture_loggers=["shop"])
+    logging.setLogRecordFactory(Compared)  # noqa: TID251  # an application's own
+
+    def body() -> None:
+        for number in range(3):
+            logging.getLogger("shop").warning("%d", number)
+
+    assert manager.run(body).status == "success"
+    assert [event.message for event in memory.log_events] == ["0", "1", "2"]
+
+
+@pytest.mark.usefixtures("task_tree")
+def test_without_a_lifespan_an_observer_that_is_taken_away_gets_its_events() -> None:
+    first, second = Observer(), Observer()
+    logging.getLogger().setLevel("DEBUG")
+    configure(first)
+
+    def body() -> None:
+        for number in range(50):
+            task_log(f"{number}", level="error")
+        configure(second)
+
+    manager = TaskManager()
+    manager.run(body)
+
+    assert first.told == ["startup", *map(str, range(50)), "close"]
+    assert list(manager.observer_stats()) == ["Observer-2", "pipeline"]
+
+
+@pytest.mark.usefixtures("task_tree")
+def test_observers_of_a_configuration_are_forgotten_with_it() -> None:
+    manager = TaskManager()
+
+    async def use() -> None:
+        configure(Observer())
+        async with manager:
+            await manager.execute(lambda: task_log("hello", level="error"))
+
+    for _ in range(3):
+        asyncio.run(use())
+
+    assert list(manager.observer_stats()) == ["Observer", "pipeline"]
+
+
+def test_an_observer_of_two_managers_is_closed_with_the_last() -> None:
+    observer = Observer()
+
+    async def use() -> None:
+        async with TaskManager(loggers=[observer]) as second:
+            async with TaskManager(loggers=[observer]) as first:
+                await first.execute(lambda: task_log("first"))
+            await second.execute(lambda: task_log("second"))
+            assert observer.told == ["startup", "first", "second"]
+
+    asyncio.run(use())
+
+    assert observer.told == ["startup", "first", "second", "close"]
