@@ -167,6 +167,10 @@ def write_pid(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
 
 
+def is_written(path: str) -> bool:
+    return Path(path).exists() and Path(path).read_text().isdigit()
+
+
 async def is_stuck_on_a_loop(path: str) -> None:
     write_pid(path)
     task_log("stuck", pid=os.getpid())
