@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,7 +16,10 @@ from fastapi_taskflow.errors import (
     TaskArgumentError,
 )
 
-EXECUTORS = ("async", "thread", "process")
+EXECUTORS: tuple[str, ...] = ("async", "thread", "process")
+if sys.platform == "win32":  # worker processes inherit a socket, and get signals
+    EXECUTORS = ("async", "thread")
+
 
 RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 """The errors after which a task is tried again."""

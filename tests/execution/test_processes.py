@@ -244,6 +244,17 @@ def test_a_level_on_the_tree_filters_at_the_source(
     assert [event.message for event in memory.log_events] == ["100 % two", "three"]
 
 
+def test_what_the_library_reports_in_a_worker_is_heard(
+    manager: TaskManager, memory: InMemoryLogger, bodies: Any, pipeline: list[logging.LogRecord]
+) -> None:
+    _run(manager, bodies.logs_at_no_level)
+
+    assert [(event.level, event.message) for event in memory.log_events] == [("info", "kept")]
+    reports = [r.getMessage() for r in pipeline if r.name == "fastapi_taskflow.execution"]
+    assert len(reports) == 1
+    assert reports[0].startswith("task_log(level='bogus'): no such level")
+
+
 def test_an_extra_that_cannot_be_sent_becomes_text(
     manager: TaskManager, memory: InMemoryLogger, bodies: Any
 ) -> None:

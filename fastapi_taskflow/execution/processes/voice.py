@@ -14,7 +14,7 @@ from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.emit import WHEN_AND_WHERE, TaskEmitter
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import takers
+from fastapi_taskflow.loggers.tree import reachable, takers
 from fastapi_taskflow.records import TRACE
 from fastapi_taskflow.tracing import current_ids
 
@@ -67,8 +67,26 @@ class WorkerEmitter(TaskEmitter):
         if original.levelno < self.source_level:
             return
         heard = any(takers(logging.getLogger(original.name), original))
-        attributes = pack_values(snapshot(_plain(original)))
-        self._send_message(Captured(self._job.number, attributes, heard))
+        self._send_message(Captured(self._job.number, _packed(original), heard))
+
+
+class ReportHandler(logging.Handler):
+    """Sends what this library has to report in a worker, where nobody would hear it.
+
+    Args:
+        send: Sends a message.
+    """
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        super().__init__()
+        self.number = 0
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a report, as one of the job with this number."""
+        heard = any(handler is not self for handler in reachable(logging.getLogger(record.name)))
+        if not heard:
+            self._send(Captured(self.number, _packed(record), heard))
 
 
 def _when_and_where(record: logging.LogRecord) -> dict[str, Any]:
@@ -80,8 +98,8 @@ def _when_and_where(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-def _plain(original: logging.LogRecord) -> dict[str, Any]:
-    """A record's attributes, its traceback rendered, its message too where its arguments stay."""
+def _packed(original: logging.LogRecord) -> dict[str, Any]:
+    """A record, ready to be sent: its traceback rendered, and its message if its arguments stay."""
     attributes = dict(original.__dict__)
     if original.exc_info and not original.exc_text:
         with contextlib.suppress(Exception):  # the error's own code
@@ -93,4 +111,4 @@ def _plain(original: logging.LogRecord) -> dict[str, Any]:
         attributes.update(msg=message_of(original), args=())
     for name in (*TRACE, "relativeCreated"):
         attributes.pop(name, None)
-    return attributes
+    return pack_values(snapshot(attributes))

@@ -22,13 +22,14 @@ from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import TaskResultError
 from fastapi_taskflow.execution.call import run_body
 from fastapi_taskflow.execution.processes.packing import dumps, pack_error, unpack_call
-from fastapi_taskflow.execution.processes.voice import WorkerEmitter
+from fastapi_taskflow.execution.processes.voice import ReportHandler, WorkerEmitter
 from fastapi_taskflow.execution.processes.wire import Began, Job, Message, Raised, Returned, Wire
 from fastapi_taskflow.execution.span import within_remote_span
 from fastapi_taskflow.loggers.birth import text_of
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.capture import Capture
 from fastapi_taskflow.loggers.prints import prints_logged, prints_shown
+from fastapi_taskflow.records import LIBRARY
 
 END_SECONDS = 0.5
 """How long a body may take for its ``finally`` blocks once its worker is told to end."""
@@ -63,11 +64,13 @@ class Worker:
         self._wire = wire
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._branch = Branch((), propagate=False)
+        self._reports = ReportHandler(self._send)
         self._in_body = False
         self._ending = False
 
     def serve(self) -> None:
         """Do jobs until there are no more."""
+        logging.getLogger(LIBRARY).addHandler(self._reports)
         threading.Thread(target=self._listen, name="fastapi_taskflow-wire", daemon=True).start()
         with contextlib.suppress(WorkerEndedError):
             while (job := self._jobs.get()) is not None:
@@ -94,6 +97,7 @@ class Worker:
             self._wire.send(message)
 
     def _do(self, job: Job) -> None:
+        self._reports.number = job.number
         self._send(self._outcome(job))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # whatever has been put there

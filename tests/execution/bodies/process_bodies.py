@@ -91,6 +91,10 @@ def captures() -> None:
     logging.getLogger("process_bodies.other").warning("not captured")
 
 
+def logs_at_no_level() -> None:
+    task_log("kept", level="bogus")
+
+
 def prints() -> None:
     print("printed\nin two lines")
     sys.stdout.write("and a rest")
