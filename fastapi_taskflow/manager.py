@@ -63,8 +63,9 @@ class TaskManager:
     """Runs background tasks, and tells observers what they log and how they fare.
 
     Args:
-        snapshot_db: The path of a SQLite file, or its ``sqlite:///`` URL, in which tasks and
-            their log entries outlast the process; None keeps them in memory only.
+        snapshot_db: The path of a SQLite file, or the URL of a SQLite, PostgreSQL, MySQL or
+            MariaDB database, in which tasks and their log entries outlast the process; None
+            keeps them in memory only.
         loggers: The observers, in the order in which they receive.
         log_file: Short for one more ``FileLogger`` with this path.
         log_file_max_bytes: Its ``max_bytes``.
@@ -103,7 +104,7 @@ class TaskManager:
 
     Raises:
         ConfigurationError: A value that can't be used; the message names it and the right ones.
-        StoreError: ``snapshot_db`` is the URL of another database than SQLite.
+        StoreError: ``snapshot_db`` is another database's URL, or its driver is not installed.
     """
 
     def __init__(

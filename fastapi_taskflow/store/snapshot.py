@@ -176,11 +176,11 @@ def with_snapshots(memory: MemoryStore, location: object, log: logging.Logger) -
 
     Raises:
         ConfigurationError: It is neither a path nor a URL.
-        StoreError: It is the URL of another database than SQLite.
+        StoreError: It is another database's URL, or its driver is not installed.
     """
     if location is None:
         return memory
     if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
-        expected = "the path of a SQLite file, or its sqlite:/// URL"
+        expected = "the path of a SQLite file, or the URL of a database"
         raise ConfigurationTypeError("snapshot_db", location, expected)
     return SnapshotStore(memory, Database(os.fsdecode(location)), log)
