@@ -374,7 +374,7 @@ def test_a_reset_of_an_ended_task_ends_too(site: Site) -> None:
 
 
 def test_a_reader_that_missed_events_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(watching, "BUFFER", 10)
     site = Site(TaskManager())
@@ -393,7 +393,7 @@ def test_a_reader_that_missed_events_is_cut_off(
     site.stop()
 
     assert texts == ["-- running", *map(str, range(30)), "-- success"]
-    assert "Traceback" not in caplog.text
+    assert "Traceback" not in capsys.readouterr().err
 
 
 # The stream and the app around it
