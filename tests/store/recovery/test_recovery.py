@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from fastapi_taskflow.store import Query
+from fastapi_taskflow.store.sql import Database
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 
 PATIENCE = 20.0
@@ -29,8 +31,8 @@ PATIENCE = 20.0
 class Worker:
     """A process that runs ``worker.py``."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        given = {"ran": str(folder / "ran"), "snapshot_db": str(folder / "tasks.db"), **options}
+    def __init__(self, folder: Path, where: str, **options: Any) -> None:
+        given = {"ran": str(folder / "ran"), "snapshot_db": where, **options}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(given)],
             stdin=subprocess.PIPE,
@@ -97,13 +99,24 @@ class Worker:
 Start = Callable[..., Worker]
 
 
+on_all_databases = pytest.mark.parametrize(
+    "where", ["sqlite", "postgresql", "mariadb"], indirect=True
+)
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def where(request: pytest.FixtureRequest, database_of: Callable[..., str]) -> str:
+    """A database; SQLite where a test doesn't say."""
+    return database_of(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def start(tmp_path: Path, where: str) -> Iterator[Start]:
     """Start workers on one database; none outlives the test."""
     started: list[Worker] = []
 
     def start(**options: Any) -> Worker:
-        worker = Worker(tmp_path, **options)
+        worker = Worker(tmp_path, where, **options)
         started.append(worker)
         worker.wait_for("ready")
         return worker
@@ -120,9 +133,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         worker.process.stdout.close()
 
 
-def statuses(folder: Path) -> dict[str, str]:
-    with closing(sqlite3.connect(folder / "tasks.db")) as connection:
-        return dict(connection.execute("SELECT task_id, status FROM taskflow_tasks").fetchall())
+def statuses(where: str) -> dict[str, str]:
+    with closing(Database(where)) as database:
+        return {record.task_id: record.status.value for record in database.query(Query(limit=9999))}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -137,7 +150,9 @@ def ran(folder: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def test_what_ran_is_interrupted_and_what_waited_too(start: Start, tmp_path: Path) -> None:
+def test_what_ran_is_interrupted_and_what_waited_too(
+    start: Start, tmp_path: Path, where: str
+) -> None:
     first = start()
     running = first.run("plain", "a", 60)
     first.wait_for("running", "a")
@@ -149,11 +164,13 @@ def test_what_ran_is_interrupted_and_what_waited_too(start: Start, tmp_path: Pat
     assert second.wait_for("event", "plain", "interrupted", running)
     assert second.wait_for("event", "plain", "interrupted", waiting)
     second.stop()
-    assert statuses(tmp_path) == {running: "interrupted", waiting: "interrupted"}
+    assert statuses(where) == {running: "interrupted", waiting: "interrupted"}
     assert ran(tmp_path) == ["a"]
 
 
-def test_what_may_run_again_does_with_its_attempt_and_tags(start: Start, tmp_path: Path) -> None:
+def test_what_may_run_again_does_with_its_attempt_and_tags(
+    start: Start, tmp_path: Path, where: str
+) -> None:
     first = start()
     task_id = first.run("again", "a", 60, tags={"kind": "test"})
     assert first.wait_for("running", "a") == ["running", "a", 0, {"kind": "test"}]
@@ -164,7 +181,7 @@ def test_what_may_run_again_does_with_its_attempt_and_tags(start: Start, tmp_pat
     second.kill()  # in the middle once more
     third = start()
     third.wait_for("running", "a")
-    assert statuses(tmp_path)[task_id] == "running"
+    assert statuses(where)[task_id] == "running"
     events = [answer for answer in third.told() if answer[0] == "event"]
 
     assert [event[2] for event in events] == ["running"]
@@ -184,7 +201,7 @@ def test_what_may_run_again_does_with_its_attempt_and_tags(start: Start, tmp_pat
 )
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
 def test_a_task_that_had_not_begun(
-    start: Start, tmp_path: Path, function: str, options: Any, runs: bool, killed: bool
+    start: Start, tmp_path: Path, where: str, function: str, options: Any, runs: bool, killed: bool
 ) -> None:
     first = start(**options)
     task_id = first.enqueue(function, "a")
@@ -197,16 +214,18 @@ def test_a_task_that_had_not_begun(
     elif killed:
         second.wait_for("event", function, "interrupted", task_id)
     second.stop()
-    assert statuses(tmp_path) == {task_id: "success" if runs else "interrupted"}
+    assert statuses(where) == {task_id: "success" if runs else "interrupted"}
     assert ran(tmp_path) == ["a"] * runs
 
 
-def test_a_task_that_a_shutdown_interrupts_runs_again(start: Start, tmp_path: Path) -> None:
+def test_a_task_that_a_shutdown_interrupts_runs_again(
+    start: Start, tmp_path: Path, where: str
+) -> None:
     first = start(shutdown_timeout=0)
     task_id = first.run("again", "a", 60)
     first.wait_for("running", "a")
     first.stop()
-    assert statuses(tmp_path) == {task_id: "interrupted"}
+    assert statuses(where) == {task_id: "interrupted"}
 
     second = start()
 
@@ -214,14 +233,17 @@ def test_a_task_that_a_shutdown_interrupts_runs_again(start: Start, tmp_path: Pa
     assert ran(tmp_path) == ["a", "a"]
 
 
-def test_four_processes_run_each_task_of_a_dead_one_once(start: Start, tmp_path: Path) -> None:
+@on_all_databases
+def test_four_processes_run_each_task_of_a_dead_one_once(
+    start: Start, tmp_path: Path, where: str
+) -> None:
     first = start()
     ids = [first.enqueue("again", f"t{number}") for number in range(40)]
     first.kill()
 
     workers = [start() for _ in range(4)]
 
-    wait_until(lambda: set(statuses(tmp_path).values()) == {"success"})
+    wait_until(lambda: set(statuses(where).values()) == {"success"})
     for worker in workers:
         worker.stop()
     told = [answer for worker in workers for answer in worker.told()]
@@ -230,7 +252,7 @@ def test_four_processes_run_each_task_of_a_dead_one_once(start: Start, tmp_path:
     assert Counter(ran(tmp_path)) == {f"t{number}": 1 for number in range(40)}
 
 
-def test_a_living_processes_tasks_are_its_own(start: Start, tmp_path: Path) -> None:
+def test_a_living_processes_tasks_are_its_own(start: Start, tmp_path: Path, where: str) -> None:
     first = start()
     task_id = first.run("again", "a", 60)
     first.wait_for("running", "a")
@@ -240,13 +262,14 @@ def test_a_living_processes_tasks_are_its_own(start: Start, tmp_path: Path) -> N
     second.wait_for("event", "plain", "success")
     second.stop()
 
-    assert statuses(tmp_path)[task_id] == "running"
+    assert statuses(where)[task_id] == "running"
     assert ran(tmp_path) == ["a", "b"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@on_all_databases
+@pytest.mark.parametrize("seed", range(2))
 def test_a_process_that_is_killed_at_any_moment_forgets_nothing(
-    start: Start, tmp_path: Path, seed: int
+    start: Start, tmp_path: Path, where: str, seed: int
 ) -> None:
     chance = random.Random(seed)
     enqueued: dict[str, str] = {}
@@ -265,11 +288,11 @@ def test_a_process_that_is_killed_at_any_moment_forgets_nothing(
             if name.startswith(f"{life}-") and name not in committed:
                 del enqueued[name]
     final = start()
-    wait_until(lambda: not set(statuses(tmp_path).values()) & {"pending", "running"})
+    wait_until(lambda: not set(statuses(where).values()) & {"pending", "running"})
     final.stop()
 
     times = Counter(ran(tmp_path))
-    assert len(statuses(tmp_path)) >= len(enqueued)
+    assert len(statuses(where)) >= len(enqueued)
     for name, function in enqueued.items():
         if function == "persistent" or function == "plain":
             assert times[name] <= 1
@@ -277,7 +300,8 @@ def test_a_process_that_is_killed_at_any_moment_forgets_nothing(
             assert times[name] >= 1
 
 
-def test_a_key_is_one_tasks_in_all_processes(start: Start, tmp_path: Path) -> None:
+@on_all_databases
+def test_a_key_is_one_tasks_in_all_processes(start: Start, tmp_path: Path, where: str) -> None:
     workers = [start() for _ in range(4)]
     for number in range(10):
         for worker in workers:
