@@ -18,6 +18,7 @@ from fastapi_taskflow.errors import (
     TaskNotFoundError,
     TaskTimeoutError,
     UnstorableArgumentError,
+    WatchOverflowError,
 )
 from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
 from fastapi_taskflow.filters import RedactFilter, TaskContextFilter
@@ -70,6 +71,7 @@ __all__ = [
     "TaskTimeoutError",
     "TaskflowError",
     "UnstorableArgumentError",
+    "WatchOverflowError",
     "bind_task_context",
     "get_task_context",
     "task_log",
