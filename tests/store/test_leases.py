@@ -1,0 +1,207 @@
+"""Who owns which tasks, as processes live and die: on every database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.store import TaskRecord
+from fastapi_taskflow.store.base import Fate
+from fastapi_taskflow.store.leases import DEAD_SECONDS, Lease
+from fastapi_taskflow.store.schema import owners
+from fastapi_taskflow.store.sql import Database
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Clock(SimpleNamespace):
+    """The monotonic clock, moved by hand."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("fastapi_taskflow.store.leases.time", clock)
+    return clock
+
+
+@pytest.fixture
+def database(location: str) -> Iterator[Database]:
+    database = Database(location)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def lease_of(database: Database, location: str) -> Iterator[Callable[[], Lease]]:
+    """Make the lease of one more process, which has beaten once."""
+    databases: list[Database] = []
+
+    def make() -> Lease:
+        databases.append(Database(location))
+        lease = Lease(databases[-1])
+        assert lease.beat()
+        return lease
+
+    yield make
+
+    for each in databases:
+        each.close()
+
+
+def elsewhere(database: Database, lease: Lease) -> None:
+    """Have a process run on another machine."""
+    with database.transaction() as connection:
+        row = owners.update().where(owners.c.owner == lease.owner)
+        connection.execute(row.values(host="another machine"))
+
+
+def add(database: Database, owner: str | None, *names: str, **fields: Any) -> None:
+    records = [
+        TaskRecord(name, "work", fields.get("status", TaskStatus.RUNNING), NOON) for name in names
+    ]
+    given = {"owner": owner, "packed": "{}", **fields}
+    database.write([replace(record, **given) for record in records], (), ())
+
+
+def owned(database: Database) -> list[str]:
+    with database.reading() as connection:
+        return list(connection.scalars(select(owners.c.owner)))
+
+
+def claimed(lease: Lease, fate: Fate = Fate.INTERRUPT) -> list[str]:
+    return [record.task_id for record, _ in lease.claim(lambda _: fate)]
+
+
+def test_a_process_that_does_not_beat_is_dead_after_a_while(
+    database: Database, lease_of: Callable[[], Lease], clock: Clock
+) -> None:
+    dead, living = lease_of(), lease_of()
+    elsewhere(database, dead)
+    add(database, dead.owner, "a")
+
+    assert claimed(living) == []
+    clock.now += DEAD_SECONDS - 1
+    assert claimed(living) == []
+    clock.now += 1
+    assert claimed(living) == ["a"]
+
+
+def test_a_process_that_beats_keeps_its_tasks(
+    database: Database, lease_of: Callable[[], Lease], clock: Clock
+) -> None:
+    slow, other = lease_of(), lease_of()
+    elsewhere(database, slow)
+    add(database, slow.owner, "a")
+
+    for _ in range(4):
+        assert claimed(other) == []
+        clock.now += DEAD_SECONDS - 1
+        assert slow.beat()
+
+
+def test_what_a_process_leaves_that_said_goodbye_is_anyones(
+    database: Database, lease_of: Callable[[], Lease]
+) -> None:
+    leaving, other = lease_of(), lease_of()
+    add(database, leaving.owner, "pending", status=TaskStatus.PENDING)
+    add(database, leaving.owner, "again", status=TaskStatus.INTERRUPTED, requeue_on_interrupt=True)
+    add(database, leaving.owner, "ended", status=TaskStatus.INTERRUPTED)
+    add(database, None, "of an older release")
+    leaving.end()
+
+    assert sorted(claimed(other)) == ["again", "of an older release", "pending"]
+
+
+def test_what_is_left_stays_for_another_process(
+    database: Database, lease_of: Callable[[], Lease]
+) -> None:
+    first, second = lease_of(), lease_of()
+    add(database, "nobody", "a")
+
+    assert claimed(first, Fate.LEAVE) == []
+    assert claimed(second) == ["a"]
+    assert claimed(first) == []
+
+
+def test_a_task_that_runs_again_is_pending_and_its_new_owners(
+    database: Database, lease_of: Callable[[], Lease]
+) -> None:
+    lease = lease_of()
+    add(database, "nobody", "a", end_time=NOON, duration=1.0, tags={"kind": "test"}, attempt=2)
+
+    ((record, fate),) = lease.claim(lambda _: Fate.AGAIN)
+
+    stored = database.get("a")
+    assert (record.owner, fate, record.packed) == (lease.owner, Fate.AGAIN, "{}")
+    assert stored is not None
+    assert (stored.status, stored.owner, stored.end_time) == ("pending", lease.owner, None)
+    assert (stored.attempt, stored.tags) == (2, {"kind": "test"})
+
+
+def test_each_task_is_claimed_once(database: Database, lease_of: Callable[[], Lease]) -> None:
+    names = [f"t{number:02}" for number in range(30)]
+    add(database, "nobody", *names)
+    leases = [lease_of() for _ in range(4)]
+    ready, taken = threading.Barrier(4), [[] for _ in leases]  # type: ignore[var-annotated]
+
+    def claim(lease: Lease, into: list[str]) -> None:
+        ready.wait(30)
+        into += claimed(lease, Fate.AGAIN)
+
+    threads = [
+        threading.Thread(target=claim, args=each) for each in zip(leases, taken, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(name for each in taken for name in each) == names
+
+
+def test_what_another_process_has_claimed_is_not_written_any_more(
+    database: Database, lease_of: Callable[[], Lease], clock: Clock
+) -> None:
+    stalled, other = lease_of(), lease_of()
+    elsewhere(database, stalled)
+    add(database, stalled.owner, "a")
+    record = database.get("a")
+    assert record is not None
+    assert claimed(other) == []
+    clock.now += DEAD_SECONDS
+    assert claimed(other) == ["a"]
+    assert claimed(other) == []  # and so the dead one's row is deleted
+
+    database.write((), [replace(record, status=TaskStatus.SUCCESS)], ())
+
+    stored = database.get("a")
+    assert stored is not None
+    assert (stored.status, stored.owner) == (TaskStatus.RUNNING, other.owner)
+    assert owned(database) == [other.owner]
+    assert not stalled.beat()  # it was taken for dead, and is told
+    assert stalled.beat()
+    assert set(owned(database)) == {other.owner, stalled.owner}
+    assert claimed(stalled) == []
+
+
+def test_its_own_tasks_are_never_claimed(database: Database, lease_of: Callable[[], Lease]) -> None:
+    lease = lease_of()
+    add(database, lease.owner, "a")
+    with database.transaction() as connection:
+        connection.execute(owners.delete())
+
+    assert claimed(lease) == []
