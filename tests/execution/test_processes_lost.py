@@ -69,6 +69,46 @@ def test_a_lost_worker_interrupts_its_task_and_no_other(
     assert (last.status, last.error) == (TaskStatus.INTERRUPTED, LOST[how])
 
 
+def test_a_lost_worker_is_missed_though_its_child_lives_on(
+    manager: TaskManager, memory: InMemoryLogger, bodies: Any, exists: Exists
+) -> None:
+    manager.task(executor="process")(bodies.leaves_a_child)
+
+    async def main() -> Any:
+        async with asyncio.timeout(20):  # the child would live for a minute
+            return await manager.execute(bodies.leaves_a_child, "SIGKILL")
+
+    record = asyncio.run(main())
+
+    child = memory.log_events[0].extra["pid"]
+    assert exists(child)
+    os.kill(child, signal.SIGKILL)
+    assert record.status is TaskStatus.INTERRUPTED
+
+
+def test_a_worker_can_have_workers(manager: TaskManager, bodies: Any) -> None:
+    manager.task(executor="process")(bodies.runs_another)
+
+    async def main() -> Any:
+        async with manager:
+            return await manager.execute(bodies.runs_another, 7)
+
+    assert asyncio.run(main()).result[0] == 7
+
+
+def test_a_worker_that_cannot_be_started_fails_the_task(
+    manager: TaskManager, bodies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.task(executor="process")(bodies.pid)
+    monkeypatch.setattr("sys.executable", "/no such interpreter")
+
+    record = manager.run(bodies.pid)
+
+    assert record.status is TaskStatus.FAILED
+    assert record.error is not None
+    assert record.error.startswith("pid has no worker process: FileNotFoundError")
+
+
 @pytest.mark.parametrize(
     ("retry_on", "status"),
     [(Exception, "success"), (RuntimeError, "success"), (ValueError, "interrupted")],

@@ -67,8 +67,17 @@ class ProcessPool:
         return call
 
     def _give(self, call: Call) -> None:
-        while not self._next().take(call):
+        while not self._offer(self._next(), call):
             pass  # it has ended just now
+
+    def _offer(self, worker: WorkerProcess, call: Call) -> bool:
+        try:
+            return worker.take(call)
+        except RuntimeError:
+            worker.hang_up()
+            with self._guard:
+                self._workers.discard(worker)
+            raise
 
     def _next(self) -> WorkerProcess:
         with self._guard:

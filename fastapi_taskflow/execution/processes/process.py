@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -181,18 +182,25 @@ class WorkerProcess:
             if len(self._recent) > RECENT_LISTENERS:
                 self._recent.popitem(last=False)
             wire = self._wire
+        try:
+            self._pass_on(wire, call)
+        except RuntimeError:
+            self._call = None
+            self.is_gone.set()
+            raise
+        if call.is_abandoned:  # while it had no worker
+            self.end(call)
+        return True
+
+    def _pass_on(self, wire: Wire | None, call: Call) -> None:
         if wire is None:
             name = "fastapi_taskflow-worker"
             threading.Thread(target=self._serve, name=name, daemon=True).start()
         elif len(call.job.payload.data) < SMALL:
             self._send(wire, call.job)
         else:  # the line takes no more than the worker reads, and a loop must not wait for that
-            name = "fastapi_taskflow-call"
-            arguments = (wire, call.job)
+            name, arguments = "fastapi_taskflow-call", (wire, call.job)
             threading.Thread(target=self._send, args=arguments, name=name, daemon=True).start()
-        if call.is_abandoned:  # while it had no worker
-            self.end(call)
-        return True
 
     def end(self, call: Call | None = None) -> None:
         """Have the process end: its body's ``finally`` blocks get a moment, then it is killed.
@@ -233,13 +241,17 @@ class WorkerProcess:
     def _serve(self) -> None:
         try:
             wire = self._start()
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits
             self._leave(WorkerStartError(self._name, f"{type(error).__name__}: {error}"))
             return
         if self._call is not None:
             self._send(wire, self._call.job)
-        with contextlib.suppress(EOFError, OSError):
+        try:
             self._listen(wire)
+        except (EOFError, OSError):
+            pass
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits
+            report("a worker process said what can't be understood, and is ended", error)
         self._reap(wire)
 
     @property
@@ -250,7 +262,9 @@ class WorkerProcess:
         """Start the process, the signals of its group blocked until it has handlers for them."""
         ours, theirs = socket.socketpair()
         with theirs:
-            program = PROGRAM.format(path=sys.path, argv=sys.argv, descriptor=theirs.fileno())
+            program = PROGRAM.format(
+                path=[*map(os.fspath, sys.path)], argv=sys.argv, descriptor=theirs.fileno()
+            )
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing does
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:

@@ -45,7 +45,9 @@ class WorkerEndedError(SystemExit):
 def main(descriptor: int) -> None:
     """Serve the other end of a socket, which was inherited, until it is closed there."""
     multiprocessing.current_process().name = "fastapi_taskflow-worker"  # records say so
-    worker = Worker(Wire(socket.socket(fileno=descriptor)))
+    wire = Wire(socket.socket(fileno=descriptor))
+    os.register_at_fork(after_in_child=wire.close)  # else it would be open as long as the child
+    worker = Worker(wire)
     for number in SIGNALS:
         # A handler that does nothing: to ignore the signal would be inherited by what a body runs.
         signal.signal(number, worker.on_signal)

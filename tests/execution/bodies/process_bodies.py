@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fastapi_taskflow import bind_task_context, get_task_context, task_log
+from fastapi_taskflow import TaskManager, bind_task_context, get_task_context, task_log
 
 captured = logging.getLogger("process_bodies.captured")
 TOKEN = "hunter2hunter2"
@@ -155,6 +155,22 @@ def is_lost(how: str, marker: str | None = None) -> str:
         os._exit(0)
     ctypes.string_at(0)
     raise AssertionError("it lives")
+
+
+def leaves_a_child(how: str) -> None:
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    task_log("child", pid=child)
+    is_lost(how)
+
+
+def runs_another(value: int) -> Any:
+    """Run a task in a worker of this worker's own."""
+    manager = TaskManager(max_processes=1)
+    manager.task(executor="process")(give)
+    return manager.run(give, value).result, pid()
 
 
 def is_stuck(path: str) -> None:
