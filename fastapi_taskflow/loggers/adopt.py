@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.filters import own_record
-from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit
+from fastapi_taskflow.loggers.exit_lock import pass_over_at_exit, passed_over_while
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.queued import QUEUE_SIZE, QueuedHandler
 from fastapi_taskflow.loggers.tree import hand_over, reachable, takers
@@ -78,7 +78,7 @@ class AdoptedLogger:
         self.name = type(logger).__name__
 
     def address(self, record: logging.LogRecord, heard: Handlers) -> Address | None:
-        """The handlers, if the logger's effective level and filters, as they are now, agree."""
+        """The handlers, if there are any, and the logger's level and filters, as now, agree."""
         if record.levelno < self.logger.getEffectiveLevel():
             return None
         # Since Python 3.12 a filter may replace the record.
@@ -87,7 +87,7 @@ class AdoptedLogger:
         if not passed:
             return None
         handlers = tuple(takers(self.logger, record, heard))
-        return own if passed is True else passed, handlers
+        return (own if passed is True else passed, handlers) if handlers else None
 
     def handlers(self) -> Iterable[logging.Handler]:
         """The handlers within reach."""
@@ -149,16 +149,23 @@ class AdoptingHandler(QueuedHandler[_Item]):
 
     async def stop(self) -> None:
         """Flush the target, unless it hangs, and leave it open."""
-        await super().stop()
-        if self.queued:
-            return  # the target has not come back from a record: a flush would wait behind it
+        self._lose()
+        if not self.queued:  # else it has not come back from a record: a flush would wait for it
+            await self._flush()
+        self._end()
+
+    async def _flush(self) -> None:
         with self.lock:
+            if not self._wake():
+                return  # no thread for it: the interpreter's exit flushes every handler
             self._flushing = True
-            self._put(_Item(None, copy_context()))
+            self._queue.put(_Item(None, copy_context()))
+            self._wake()
         try:
             await asyncio.wait_for(self.drain(), FLUSH_SECONDS)
-        except TimeoutError as error:
-            self.ledger.fail(error, f"flushing, for {FLUSH_SECONDS:g} s")
+        except TimeoutError:
+            error = TimeoutError(f"flush() not done in {FLUSH_SECONDS:g} s")
+            self.ledger.fail(error, "flushing")
 
     def deliver(self, queue: DeliveryQueue[_Item]) -> None:
         """Hand each record to its handlers, in the context in which it was sent."""
@@ -174,12 +181,13 @@ class AdoptingHandler(QueuedHandler[_Item]):
         if address is None:
             try:
                 for handler in self.target.handlers():
-                    handler.flush()
+                    with passed_over_while(handler):
+                        handler.flush()
             finally:
                 self._flushing = False
             return
         record, handlers = address
-        errors, taken = [], not handlers
+        errors, taken = [], False
         for handler in handlers:
             try:
                 taken |= hand_over(handler, record) is not False

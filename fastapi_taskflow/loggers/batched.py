@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
 from itertools import islice
 
 from fastapi_taskflow.filters import own_record
@@ -14,6 +16,9 @@ from fastapi_taskflow.records import copy_record
 
 BATCH = 1000
 """The most records that are written at once."""
+
+BATCH_SECONDS = 0.02
+"""After how long a batch has enough records: one that is slow to format is written soon."""
 
 
 class BatchedHandler(QueuedHandler[logging.LogRecord]):
@@ -53,15 +58,42 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
 
     def deliver(self, queue: DeliveryQueue[logging.LogRecord]) -> None:
         """Write what waits. Reports of what fails wait until no lock of the handler's is held."""
-        while batch := list(islice(queue.take(), BATCH)):
+        while len(queue):
+            batch = _Batch(queue)
             news.hold()
             try:
-                self.writer.emit_batch(batch, self._failed)
+                self.writer.emit_batch(batch, self._failed, batch.done)
             except BaseException as error:  # noqa: BLE001  # nothing ends this thread
-                self._failed(error)
+                for _ in range(batch.in_hand):
+                    self._failed(error)
             finally:
-                queue.finish(len(batch))
+                batch.done(batch.in_hand)
                 news.release()
 
     def _failed(self, error: BaseException) -> None:
         self.ledger.fail(error, "handling a record", accepted=True)
+
+
+class _Batch:
+    """Records, taken one by one as they are asked for: until then a shutdown may count them.
+
+    Attributes:
+        in_hand: How many have been taken, and not been dealt with.
+    """
+
+    def __init__(self, queue: DeliveryQueue[logging.LogRecord]) -> None:
+        self._queue = queue
+        self.in_hand = 0
+
+    def __iter__(self) -> Iterator[logging.LogRecord]:
+        enough = time.monotonic() + BATCH_SECONDS
+        for record in islice(self._queue.take(), BATCH):
+            self.in_hand += 1
+            yield record
+            if time.monotonic() > enough:
+                return
+
+    def done(self, count: int) -> None:
+        """Say that so many have been dealt with."""
+        self.in_hand -= count
+        self._queue.finish(count)

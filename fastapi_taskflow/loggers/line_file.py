@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import FileIO
 from stat import S_ISREG
 
 from fastapi_taskflow.errors import LogFileError
 from fastapi_taskflow.guard import let_pass
-from fastapi_taskflow.loggers.observed import ObservedHandler
+from fastapi_taskflow.loggers.chunks import chunks, formatted
+from fastapi_taskflow.loggers.observed import ObservedHandler, untold
 
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a batch that go out by one write."""
@@ -116,24 +117,26 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             self.handleError(record)
 
     def emit_batch(
-        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+        self,
+        records: Iterable[logging.LogRecord],
+        failed: Callable[[BaseException], None],
+        done: Callable[[int], None] = untold,
     ) -> None:
         """Write the records' lines, in order, as ``emit`` would, but by few writes.
 
-        The handler's level and filters are not asked. It takes the handler's lock itself, and
-        raises nothing but ``KeyboardInterrupt``.
+        The handler's level and filters are not asked. It takes the handler's lock itself.
 
         Args:
             records: The records.
             failed: Called, with the error, once for each record that ``emit`` would have
                 failed on; the others are written.
+            done: As for every handler of ours.
         """
         with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
-            waiting = self._lines(records, failed)
-            if waiting:
-                self._look_safely(records[-1].created)
-            while waiting:
-                self._put_safely(self._chunk(waiting), failed)
+            lines = formatted(records, self._line, failed, done)
+            for chunk in chunks(lines, self._room_now):
+                self._put_safely(chunk, failed)
+                done(len(chunk))
 
     def look(self, now: float) -> None:
         """See to it that the file still has its name.
@@ -214,32 +217,13 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             self.encoding or "utf-8", self.errors or "backslashreplace"
         )
 
-    def _lines(
-        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
-    ) -> deque[bytes]:
-        lines: deque[bytes] = deque()
-        for record in records:
-            try:
-                lines.append(self._line(record))
-            except BaseException as error:  # noqa: BLE001  # see let_pass
-                let_pass(error)
-                failed(error)
-        return lines
-
-    def _chunk(self, waiting: deque[bytes]) -> list[bytes]:
-        """Take as many lines as one write may have."""
-        room = self.room(waiting[0]) - len(waiting[0])
-        chunk = [waiting.popleft()]
-        while waiting and len(waiting[0]) <= room:
-            room -= len(waiting[0])
-            chunk.append(waiting.popleft())
-        return chunk
-
-    def _look_safely(self, now: float) -> None:
+    def _room_now(self, line: bytes) -> int:
+        """The room of a write that begins now, in the file that has the name now."""
         try:
-            self.look(now)
+            self.look(time.time())
         except BaseException as error:  # noqa: BLE001  # writing will meet it again, and report it
             let_pass(error)
+        return self.room(line)
 
     def _put_safely(self, lines: list[bytes], failed: Callable[[BaseException], None]) -> None:
         try:

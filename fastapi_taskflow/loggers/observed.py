@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.errors import ConfigurationError
@@ -17,6 +17,10 @@ FORMATTERS = {"text": TaskFormatter, "json": TaskJsonFormatter}
 
 FormatterChoice = str | logging.Formatter
 """What ``formatter=`` takes: a name from ``FORMATTERS``, or a formatter."""
+
+
+def untold(count: int) -> None:
+    """Nobody wants to know."""
 
 
 class ObservedHandler(logging.Handler):
@@ -37,13 +41,17 @@ class ObservedHandler(logging.Handler):
         super().handleError(record)
 
     def emit_batch(
-        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+        self,
+        records: Iterable[logging.LogRecord],
+        failed: Callable[[BaseException], None],
+        done: Callable[[int], None] = untold,
     ) -> None:
-        """Handle records that have passed the filters, in order, at one go if that is cheaper.
+        """Handle records that have passed the filters, in order, by few writes if it can.
 
         Args:
-            records: The records.
+            records: The records. Those that are not asked for yet may still be taken away.
             failed: Called with the error, once for each record that is lost by one.
+            done: Called, each time, with how many more have been dealt with, lost ones included.
         """
         for record in records:
             try:
@@ -52,6 +60,7 @@ class ObservedHandler(logging.Handler):
             except BaseException as error:  # noqa: BLE001  # see let_pass
                 let_pass(error)
                 failed(error)
+            done(1)
 
 
 def make_formatter(choice: object) -> logging.Formatter:

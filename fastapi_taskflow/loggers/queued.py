@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from abc import abstractmethod
-from contextvars import Context
-from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.levels import level_name
@@ -17,18 +17,17 @@ from fastapi_taskflow.records import is_lifecycle
 
 QUEUE_SIZE = 10_000
 
-IDLE_SECONDS = 10.0
-"""How long the thread waits for work before it ends; the next record starts another."""
-
 T = TypeVar("T")
 
 
 class QueuedHandler(logging.Handler, Generic[T]):
     """Queues what it makes of records, in order, for a thread that deals with it.
 
-    The thread is a daemon. It starts with the first record, ends when there is nothing to do,
-    and a forked child has one of its own, and an empty queue. A full queue drops log entries,
-    never status changes, and counts what it drops.
+    The thread is a daemon. It starts with the manager, or the first record, and ends with
+    ``stop()``, or when nobody has the handler any more: an idle one is kept, since Python 3.12
+    starts no thread while the interpreter exits. Where none can be had, records wait, and the
+    next one tries again. A forked child has a thread of its own, and an empty queue. A full
+    queue drops log entries, never status changes, and counts what it drops.
 
     Args:
         name: What it is called in the figures.
@@ -47,9 +46,12 @@ class QueuedHandler(logging.Handler, Generic[T]):
     def start_afresh(self) -> None:
         """Begin with an empty queue and no thread."""
         self._queue: DeliveryQueue[T] = DeliveryQueue()
-        self._bell: SimpleQueue[None] = SimpleQueue()  # re-entrant, unlike an Event
+        # It rings with the handler itself: a thread that waits for it holds nothing.
+        self._bell: SimpleQueue[QueuedHandler[Any] | None] = SimpleQueue()
+        weakref.finalize(self, self._bell.put, None).atexit = False
         self._thread: threading.Thread | None = None
         self._asleep = False
+        self._ending = False
 
     @property
     def queued(self) -> int:
@@ -82,25 +84,43 @@ class QueuedHandler(logging.Handler, Generic[T]):
         """The record in what is queued, for the figures."""
 
     async def start(self) -> None:
-        """Do nothing: the thread starts with the first record."""
+        """Have a thread, so that there is one when the interpreter exits."""
+        self.attach()
 
     def attach(self) -> None:
-        """Do nothing: the thread needs no event loop."""
+        """Have a thread; it needs no event loop."""
+        with self.lock:
+            if self._thread is None:
+                self._wake()
 
     async def drain(self) -> None:
-        """Wait until all that was queued before this call was dealt with."""
+        """Wait until all that was queued before this call was dealt with, if there is a thread."""
         goal = self._queue.mark()
-        if not self._queue.reached(goal):
-            with self.lock:
-                self._wake()
+        if self._queue.reached(goal):
+            return
+        with self.lock:
+            served = self._wake()
+        if served:
             await self._queue.wait(goal)
 
     async def stop(self) -> None:
-        """Count as lost what still waits."""
+        """Count as lost what still waits, and let the thread end; the next record starts one."""
+        self._lose()
+        self._end()
+
+    def _lose(self) -> None:
+        """Count as lost what still waits; what is being dealt with is not among it."""
         left = list(self._queue.take())
         self._queue.finish(len(left))
         records = [record for item in left if (record := self.record_in(item)) is not None]
         self.ledger.drop("shutdown", [level_name(record.levelno) for record in records])
+
+    def _end(self) -> None:
+        """Let the thread end once it has nothing to do."""
+        with self.lock:
+            if self._thread is not None:
+                self._wake()
+                self._ending = True
 
     def _has_room(self, record: logging.LogRecord) -> bool:
         """Whether a record may be queued; if not, it is counted as dropped."""
@@ -117,41 +137,45 @@ class QueuedHandler(logging.Handler, Generic[T]):
             self.ledger.high_water = waiting
         self._wake()
 
-    def _wake(self) -> None:
-        """See to it that the queue is looked at. The lock is held: the thread can't be leaving."""
-        if self._thread is None or not self._thread.is_alive():
+    def _wake(self) -> bool:
+        """See to it that the queue is looked at. The lock is held: the thread can't be leaving.
+
+        Returns:
+            Whether there is a thread that does.
+        """
+        self._ending = False
+        if self._asleep:
             self._asleep = False
+            self._bell.put(self)
+        elif self._thread is None or not self._thread.is_alive():
             self._start()
-        elif self._asleep:
-            self._asleep = False
-            self._bell.put(None)
+        return self._thread is not None
 
     def _start(self) -> None:
+        """Start the thread, if the system has one for us. The lock is held."""
         name = f"fastapi_taskflow-{self.ledger.name}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread = threading.Thread(target=_serve, args=(self._bell,), name=name, daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError:  # no thread to be had, as when the interpreter exits
+            thread.start()
+        except RuntimeError:  # a limit of the system's, or the interpreter exits
             self._thread = None
-            Context().run(self.deliver, self._queue)
+            return
+        self._thread = thread
+        self._bell.put(self)
 
-    def _run(self) -> None:
-        self.deliver(self._queue)
-        while self._wait():
+    def work(self) -> bool:
+        """Deal with all that waits, in the thread. Returns whether to wait for more."""
+        while True:
             self.deliver(self._queue)
-
-    def _wait(self) -> bool:
-        """Wait for work. Returns False where there was none for long, and the thread ends."""
-        with self.lock:
-            if len(self._queue):
-                return True
-            self._asleep = True
-        try:
-            self._bell.get(timeout=IDLE_SECONDS)
-        except Empty:
             with self.lock:
-                if self._asleep:
+                if len(self._queue):
+                    continue
+                self._asleep = not self._ending
+                if self._ending:
                     self._thread = None
-                    return False
-            self._bell.get()  # it was rung just now
-        return True
+                return self._asleep
+
+
+def _serve(bell: SimpleQueue[QueuedHandler[Any] | None]) -> None:
+    while (handler := bell.get()) is not None and handler.work():
+        del handler

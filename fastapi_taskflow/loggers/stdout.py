@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from fastapi_taskflow.formatters import TaskFormatter
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import Level
 from fastapi_taskflow.loggers.base import HandlerObserver
-from fastapi_taskflow.loggers.observed import FormatterChoice, ObservedHandler, observe_lines
+from fastapi_taskflow.loggers.chunks import chunks, formatted
+from fastapi_taskflow.loggers.observed import (
+    FormatterChoice,
+    ObservedHandler,
+    observe_lines,
+    untold,
+)
 
 PIPE_BYTES = 4096
 """Bytes that a pipe takes at once, unmixed with other processes' (``PIPE_BUF`` on Linux)."""
@@ -50,43 +57,37 @@ class TaskStreamHandler(ObservedHandler, logging.StreamHandler[TextIO]):
         return line.encode(encoding, "backslashreplace").decode(encoding)
 
     def emit_batch(
-        self, records: Sequence[logging.LogRecord], failed: Callable[[BaseException], None]
+        self,
+        records: Iterable[logging.LogRecord],
+        failed: Callable[[BaseException], None],
+        done: Callable[[int], None] = untold,
     ) -> None:
         """Write the records' lines, many by one write.
 
         Without this handler's lock, nor the stream's, where the stream has a file descriptor: a
         pipe that nobody reads holds up who calls this, and nobody else.
         """
-        lines = []
-        for record in records:
-            try:
-                lines.append(self.format(record) + self.terminator)
-            except BaseException as error:  # noqa: BLE001  # see let_pass
-                let_pass(error)
-                failed(error)
         write = _writer_of(self.stream)
-        for chunk in _chunks(lines):
+        for chunk in chunks(formatted(records, self._line, failed, done), _pipe_room, _most_bytes):
             try:
                 write("".join(chunk))
             except BaseException as error:  # noqa: BLE001  # see let_pass
                 let_pass(error)
                 for _ in chunk:
                     failed(error)
+            done(len(chunk))
+
+    def _line(self, record: logging.LogRecord) -> str:
+        return self.format(record) + self.terminator
 
 
-def _chunks(lines: list[str]) -> Iterator[list[str]]:
-    """Lines by as many as a pipe takes without mixing them with another process's."""
-    chunk: list[str] = []
-    size = 0
-    for line in lines:
-        length = len(line) if line.isascii() else 4 * len(line)
-        if chunk and size + length > PIPE_BYTES:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(line)
-        size += length
-    if chunk:
-        yield chunk
+def _pipe_room(_line: str) -> int:
+    """As much as a pipe takes without mixing it with another process's."""
+    return PIPE_BYTES
+
+
+def _most_bytes(line: str) -> int:
+    return len(line) if line.isascii() else 4 * len(line)
 
 
 def _writer_of(stream: TextIO) -> Callable[[str], None]:
@@ -113,13 +114,25 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _descriptor_of(stream: TextIO) -> int | None:
-    """The stream's file descriptor, where it is safe to write there: Windows translates lines."""
-    if os.name == "nt":
+    """The file descriptor of a stream that does nothing with a text but to write it there.
+
+    What stands in for a standard output (a tee, a notebook's) may pass on its ``fileno()``.
+    """
+    while hasattr(type(stream), "routed"):  # ours, for prints
+        stream = stream.routed  # type: ignore[attr-defined]  # it was asked for just now
+    if os.name == "nt":  # it translates lines
         return None
     try:
-        return stream.fileno()
-    except (AttributeError, OSError, ValueError):  # it is none of the system's, or is closed
+        return stream.fileno() if _is_plain(stream) else None
+    except (OSError, ValueError):  # it is none of the system's, or is closed
         return None
+
+
+def _is_plain(stream: object) -> bool:
+    if not isinstance(stream, io.TextIOWrapper) or type(stream).write is not io.TextIOWrapper.write:
+        return False
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    return type(stream.buffer) in (io.BufferedWriter, io.FileIO) and type(raw) is io.FileIO
 
 
 class StdoutLogger(HandlerObserver):

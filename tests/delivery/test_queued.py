@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import io
 import logging
 import os
@@ -293,21 +295,153 @@ def test_a_subclass_that_is_queued_writes_what_it_passes_on(tmp_path: Path) -> N
     assert messages(path.read_text()) == ["line 0", "line 2"]
 
 
-def test_the_thread_ends_when_idle_and_starts_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastapi_taskflow.loggers.queued.IDLE_SECONDS", 0.01)
+def threads_of(sink: str) -> list[threading.Thread]:
+    name = f"fastapi_taskflow-{sink}"
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_the_thread_is_there_before_the_first_record_and_ends_at_shutdown(tmp_path: Path) -> None:
+    """Python 3.12 starts none at exit, when the first record may come."""
     path = tmp_path / "tasks.log"
     manager = TaskManager(loggers=[FileLogger(path, queued=True)])
-    before = set(threading.enumerate())
+    before = set(threads_of("FileLogger"))
+
+    async def use() -> None:
+        async with manager:
+            (thread,) = set(threads_of("FileLogger")) - before
+            await manager.execute(log_many, 2)
+            assert thread.is_alive()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
     for _ in range(2):
-        manager.run(log_many, 2)
-        for thread in set(threading.enumerate()) - before:
-            thread.join(PATIENCE)
-        assert set(threading.enumerate()) <= before
+        asyncio.run(use())
 
     assert messages(path.read_text()) == ["line 0", "line 1"] * 2
+
+
+def test_a_manager_that_nobody_has_any_more_leaves_no_thread_and_loses_no_line(
+    tmp_path: Path, gate: Gate
+) -> None:
+    path = tmp_path / "tasks.log"
+    before = set(threads_of("FileLogger"))
+    manager = TaskManager(
+        loggers=[FileLogger(path, formatter=gate, queued=True)], drain_timeout=0.0
+    )
+    manager.run(log_many, 5)
+    (thread,) = set(threads_of("FileLogger")) - before
+
+    del manager
+    gc.collect()
+    gate.go_on.set()
+
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert path.read_text().splitlines() == [f"line {number}" for number in range(5)]
+
+
+@contextlib.contextmanager
+def no_thread_for(sink: str) -> Iterator[None]:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == f"fastapi_taskflow-{sink}":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
+
+
+def test_where_no_thread_can_be_had_lines_wait_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)], drain_timeout=PATIENCE)
+
+    with no_thread_for("FileLogger"):
+        manager.run(log_many, 3)
+        waiting = manager.observer_stats()["FileLogger"].queued, path.read_text()
+    manager.run(log_many, 1)
+
+    assert waiting == (3, "")
+    assert messages(path.read_text()) == ["line 0", "line 1", "line 2", "line 0"]
+
+
+def test_where_no_thread_can_be_had_what_waits_at_shutdown_is_counted_as_lost(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)], drain_timeout=PATIENCE)
+
+    with no_thread_for("FileLogger"):
+        manager.run(log_many, 3)
+        asyncio.run(manager.shutdown())
+
+    stats = manager.observer_stats()["FileLogger"]
+    assert (stats.dropped, stats.queued, stats.delivered) == ({"shutdown": 3}, 0, 0)
+    assert path.read_text() == ""
+
+
+class Stuck(Gate):
+    """Gets stuck at one line."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record) if record.getMessage() == self.at else record.getMessage()
+
+
+@pytest.mark.parametrize("sink", ["file", "stdout"])
+def test_what_was_not_begun_at_shutdown_is_counted_as_lost_and_not_written_later(
+    sink: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, stuck = tmp_path / "tasks.log", Stuck("line 3")
+    observer: FileLogger | StdoutLogger = StdoutLogger(formatter=stuck, queued=True)
+    if sink == "file":
+        observer = FileLogger(path, formatter=stuck, queued=True)
+    name = type(observer).__name__
+    manager = TaskManager(loggers=[observer], drain_timeout=0.05)
+    manager.run(log_many, 900)
+    assert stuck.entered.wait(PATIENCE)
+
+    asyncio.run(manager.shutdown())
+
+    stats = manager.observer_stats()[name]
+    assert stats.dropped == {"shutdown": 896}
+    assert stats.delivered + stats.queued == 4
+    stuck.go_on.set()
+    asyncio.run(observer.close())
+    assert manager.observer_stats()[name].delivered == 4
+    written = path.read_text() if sink == "file" else capfd.readouterr().out
+    assert written.splitlines() == [f"line {number}" for number in range(4)]
+
+
+def test_a_pipe_that_nobody_reads_has_one_write_in_hand_at_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as output, open(reading, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdout", output)
+        observer = StdoutLogger(queued=True, formatter=logging.Formatter())
+        manager = TaskManager(loggers=[observer], drain_timeout=0.05)
+        count = 3000
+
+        def body() -> None:
+            for number in range(count):
+                task_log(f"{number:0999}")
+
+        manager.run(body)
+        asyncio.run(manager.shutdown())
+        stats = manager.observer_stats()["StdoutLogger"]
+        monkeypatch.undo()
+        written = [int(pipe.readline()) for _ in range(stats.delivered + stats.queued)]
+
+        assert stats.delivered + stats.queued + stats.dropped["shutdown"] == count
+        assert stats.queued <= 5  # four in the write, and the one that was too much for it
+        assert written == list(range(len(written)))
+        asyncio.run(observer.close())
 
 
 def test_two_managers_may_share_a_queued_observer(tmp_path: Path) -> None:

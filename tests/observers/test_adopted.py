@@ -26,11 +26,13 @@ from fastapi_taskflow import (
     LifecycleEvent,
     LogEvent,
     ObserverHandler,
+    ObserverStats,
     TaskManager,
     TaskObserver,
     get_task_context,
     task_log,
 )
+from fastapi_taskflow.loggers import adopt
 from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptingHandler
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.queued import QUEUE_SIZE
@@ -332,6 +334,18 @@ def test_a_level_that_is_set_later_counts() -> None:
     assert [text for _, text in events_of(listing)] == [*ALL, "again"]
 
 
+def test_what_a_logger_has_no_handler_for_is_counted_as_filtered() -> None:
+    logger = logging.getLogger("myapp.nobody")
+    logger.propagate = False
+    logger.setLevel("DEBUG")
+    manager = TaskManager(loggers=[logger])
+
+    manager.run(greet)
+
+    stats = manager.observer_stats()["Logger"]
+    assert (stats.delivered, stats.filtered) == (0, len(ALL))
+
+
 def test_a_loggers_propagation_counts() -> None:
     own, above, top = Listing(), Listing(), Listing()
     parent, child = logger_of(above, name="myapp"), logger_of(own)
@@ -607,6 +621,59 @@ def test_a_flush_that_raises_is_reported_and_the_app_stops(
 
     assert manager.observer_stats()["Broken"].errors == 1
     assert ["No space left" in report.getMessage() for report in reports] == [True]
+
+
+def test_a_flush_is_no_event() -> None:
+    manager = TaskManager(loggers=[Listing()])
+
+    asyncio.run(manager.startup())
+    asyncio.run(manager.shutdown())
+
+    assert manager.observer_stats()["Listing"] == ObserverStats()
+
+
+def test_a_flush_that_takes_too_long_is_an_error_that_says_so(
+    blocked: Blocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adopt, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(blocked, "flush", lambda: blocked.go_on.wait(PATIENCE))
+    manager = TaskManager(loggers=[blocked])
+
+    asyncio.run(manager.startup())
+    asyncio.run(manager.shutdown())
+
+    stats = manager.observer_stats()["Blocked"]
+    assert (stats.errors, stats.last_error) == (1, "TimeoutError: flush() not done in 0.05 s")
+
+
+HANGING_FLUSH = """
+import asyncio, logging, sys, threading
+from fastapi_taskflow import TaskManager, task_log
+from fastapi_taskflow.loggers import adopt
+
+adopt.FLUSH_SECONDS = 0.05
+
+class Hanging(logging.Handler):
+    def emit(self, record):
+        pass
+    def flush(self):  # the standard library calls it without the handler's lock, too
+        threading.Event().wait()
+
+handler = Hanging()
+manager = TaskManager(loggers=[handler])
+manager.run(task_log, "hello")
+if sys.argv[1] == "after a shutdown":
+    asyncio.run(manager.shutdown())
+"""
+
+
+@pytest.mark.parametrize("case", ["script", "after a shutdown"])
+def test_a_flush_that_hangs_does_not_keep_the_process_from_ending(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], case: str
+) -> None:
+    outcome = run_python(HANGING_FLUSH, case)
+
+    assert outcome.returncode == 0, outcome.stderr
 
 
 # Contexts

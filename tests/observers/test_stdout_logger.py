@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -122,6 +123,80 @@ class _Empty(_Tee):
 
     def __len__(self) -> int:
         return len(self.text)
+
+
+class Tee:
+    """Passes all that it doesn't have on to another stream, as tees and notebooks do."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.seen: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.seen.append(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class Counting(io.TextIOWrapper):
+    """Is a text file, but for what it does with a text."""
+
+    seen: list[str]
+
+    def write(self, text: str) -> int:
+        self.seen.append(text)
+        return len(text)
+
+
+class CountingBuffer(io.BufferedWriter):
+    """Is a binary file, but for what it does with bytes."""
+
+    seen: list[str]
+
+    def write(self, data: Any) -> int:
+        self.seen.append(bytes(data).decode())
+        return len(data)
+
+
+def tee(path: Path) -> tuple[Any, list[str]]:
+    stream = Tee(path.open("w"))
+    return stream, stream.seen
+
+
+def text_wrapper(path: Path) -> tuple[Any, list[str]]:
+    stream = Counting(path.open("wb"))
+    stream.seen = []
+    return stream, stream.seen
+
+
+def buffer(path: Path) -> tuple[Any, list[str]]:
+    binary = CountingBuffer(io.FileIO(path, "w"))
+    binary.seen = []
+    return io.TextIOWrapper(binary), binary.seen
+
+
+@pytest.mark.parametrize("queued", [False, True], ids=["sync", "queued"])
+@pytest.mark.parametrize("prints", [False, True], ids=["", "log_prints"])
+@pytest.mark.parametrize("make", [tee, text_wrapper, buffer], ids=lambda make: make.__name__)
+def test_what_stands_in_for_standard_output_gets_the_lines_itself(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], tuple[Any, list[str]]],
+    prints: bool,
+    queued: bool,
+) -> None:
+    """Though it may have a file descriptor."""
+    stream, seen = make(tmp_path / "below")
+    with contextlib.closing(stream):
+        monkeypatch.setattr(sys, "stdout", stream)
+
+        TaskManager(loggers=[StdoutLogger(queued=queued)], log_prints=prints).run(greet)
+
+        assert "".join(seen).endswith(" hello\n")
+        monkeypatch.undo()
+    assert (tmp_path / "below").read_text() == ""
 
 
 def test_the_handlers_own_stream_is_used_even_if_it_is_empty(
