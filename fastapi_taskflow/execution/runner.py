@@ -18,9 +18,9 @@ from fastapi_taskflow.execution.call import BodyEndedError, call_function, in_th
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.processes.attempt import completed, make_job
+from fastapi_taskflow.execution.processes.calls import Call
 from fastapi_taskflow.execution.processes.packing import Payload, pack_call
 from fastapi_taskflow.execution.processes.pool import ProcessPool
-from fastapi_taskflow.execution.processes.process import Call
 from fastapi_taskflow.execution.retry import may_retry, retry_delay
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.span import TaskSpan, task_span

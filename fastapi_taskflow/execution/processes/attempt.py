@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi_taskflow.execution.call import result_of
 from fastapi_taskflow.execution.options import TaskFunction
+from fastapi_taskflow.execution.processes.calls import Call
 from fastapi_taskflow.execution.processes.packing import Payload
-from fastapi_taskflow.execution.processes.process import Call
 from fastapi_taskflow.execution.processes.wire import Job
 from fastapi_taskflow.execution.span import current_span_ids
 from fastapi_taskflow.loggers.capture import Capture

@@ -11,8 +11,7 @@ from multiprocessing import spawn  # which also makes __main__ known by its name
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fastapi_taskflow.errors import RemoteError, TaskArgumentError, WorkerLoadError
-from fastapi_taskflow.execution.failure import Failure, RemoteTraceback
+from fastapi_taskflow.errors import TaskArgumentError, WorkerLoadError
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.loggers.birth import text_of
 
@@ -63,6 +62,14 @@ def _by_value(value: object, error: Exception) -> bytes:
         raise error
     data: bytes = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     return data
+
+
+def try_dumps(value: object) -> bytes | None:
+    """Pickle a value as ``dumps`` does; None where that can't be."""
+    try:
+        return dumps(value)
+    except Exception:  # noqa: BLE001  # the value's own code
+        return None
 
 
 def loads(data: bytes) -> Any:
@@ -206,9 +213,9 @@ def pack_value(value: Any) -> Any:
     """A value that surely gets across; what can't be pickled in it becomes text."""
     if type(value) in _PLAIN:
         return value
-    data = _dumped(value)
+    data = try_dumps(value)
     if data is None:
-        data = _dumped(_degraded(value, MAX_DEPTH))
+        data = try_dumps(_degraded(value, MAX_DEPTH))
     return text_of(value) if data is None else Blob(data)
 
 
@@ -221,7 +228,7 @@ def _degraded(value: Any, depth: int) -> Any:
         return {_degraded(key, depth - 1): _degraded(item, depth - 1) for key, item in items}
     if type(value) in (list, tuple, set):
         return type(value)(_degraded(item, depth - 1) for item in value)
-    return text_of(value) if _dumped(value) is None else value
+    return text_of(value) if try_dumps(value) is None else value
 
 
 def unpack_value(value: Any) -> Any:
@@ -242,76 +249,3 @@ def pack_values(values: dict[str, Any]) -> dict[str, Any]:
 def unpack_values(values: dict[str, Any]) -> dict[str, Any]:
     """Bring each value back."""
     return {name: unpack_value(value) for name, value in values.items()}
-
-
-class PackedError(NamedTuple):
-    """An error on its way back.
-
-    Attributes:
-        name: The name of its class.
-        text: Its message.
-        whole: The error, pickled, where that can be.
-        kind: Its class, pickled, where that can be.
-        args: Its ``args``, packed.
-        state: Its other attributes, packed.
-        trace: Its traceback, and those of its causes.
-    """
-
-    name: str
-    text: str
-    whole: bytes | None
-    kind: bytes | None
-    args: tuple[Any, ...]
-    state: dict[str, Any]
-    trace: RemoteTraceback
-
-
-def pack_error(error: BaseException) -> PackedError:
-    """Make an error ready for its way back, with its traceback as text."""
-    return PackedError(
-        type(error).__name__,
-        text_of(error),
-        _dumped(error),
-        _dumped(type(error)),
-        tuple(pack_value(value) for value in error.args),
-        pack_values(vars(error)),
-        RemoteTraceback.of(Failure(error).exc_info),
-    )
-
-
-def _dumped(value: object) -> bytes | None:
-    try:
-        return dumps(value)
-    except Exception:  # noqa: BLE001  # the value's own code
-        return None
-
-
-def unpack_error(packed: PackedError) -> BaseException:
-    """The error as it was, or one that looks like it.
-
-    Many classes can't be pickled since their ``__init__`` takes other arguments than ``args``
-    has; those are made without it.
-    """
-    for make in (_loaded, _remade):
-        try:
-            error = make(packed)
-        except Exception:  # noqa: BLE001, S112  # the error's own code: the next way is tried
-            continue
-        if isinstance(error, BaseException) and text_of(error) == packed.text:
-            return error
-    kind = type(packed.name, (RemoteError,), {})
-    stand_in: BaseException = kind(packed.text)
-    return stand_in
-
-
-def _loaded(packed: PackedError) -> object:
-    return None if packed.whole is None else loads(packed.whole)
-
-
-def _remade(packed: PackedError) -> object:
-    if packed.kind is None:
-        return None
-    kind = loads(packed.kind)
-    error = kind.__new__(kind, *(unpack_value(value) for value in packed.args))
-    vars(error).update(unpack_values(packed.state))
-    return error

@@ -9,7 +9,8 @@ import time
 import weakref
 
 from fastapi_taskflow.errors import WorkerStartError
-from fastapi_taskflow.execution.processes.process import Call, WorkerProcess
+from fastapi_taskflow.execution.processes.calls import Call
+from fastapi_taskflow.execution.processes.process import WorkerProcess
 from fastapi_taskflow.execution.processes.wire import Job
 from fastapi_taskflow.execution.processes.worker import END_SECONDS
 from fastapi_taskflow.execution.slots import Slots

@@ -1,8 +1,7 @@
-"""One worker process, as the process sees it that started it; and a call that is made there."""
+"""One worker process, as the process sees it that started it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -12,33 +11,25 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi_taskflow.errors import (
-    TaskResultError,
     WorkerLostError,
     WorkerStartError,
     exit_text,
 )
-from fastapi_taskflow.execution.processes.packing import loads, unpack_error
-from fastapi_taskflow.execution.processes.relay import relay
+from fastapi_taskflow.execution.processes.calls import Call, Listener, outcome_of
 from fastapi_taskflow.execution.processes.wire import (
     Began,
     Captured,
     Job,
     Logged,
     Message,
-    Raised,
-    Returned,
     Wire,
 )
 from fastapi_taskflow.execution.processes.worker import END_SECONDS, SIGNALS
-from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import Outcome
-from fastapi_taskflow.guard import let_pass
-from fastapi_taskflow.loggers.birth import report, text_of
-from fastapi_taskflow.loggers.emit import TaskEmitter
+from fastapi_taskflow.loggers.birth import report
 
 IDLE_SECONDS = 60.0
 """How long an idle worker waits for work before it is ended."""
@@ -56,77 +47,6 @@ sys.argv[:] = {argv!r}
 from fastapi_taskflow.execution.processes.worker import main
 main({descriptor})
 """
-
-
-class Listener:
-    """Hears what an attempt logs, for as long as threads of it may be left in the worker.
-
-    Args:
-        emitter: The attempt's voice here.
-    """
-
-    def __init__(self, emitter: TaskEmitter) -> None:
-        self._emitter = emitter
-        self._context = copy_context()
-
-    def hear(self, message: Logged | Captured) -> None:
-        """Pass on what was logged, in the task's context variables."""
-        try:
-            self._context.run(relay, self._emitter, message)
-        except BaseException as error:  # noqa: BLE001  # no line is worth a worker
-            let_pass(error)
-            report("an entry of a worker process failed and is lost", error)
-
-
-class Call:
-    """An attempt on its way to a worker, and its outcome's way back.
-
-    Attributes:
-        job: The attempt.
-        listener: Hears what it logs.
-        began: Done when the body begins, or never will.
-        outcome: How it ended.
-        has_begun: Whether the body has begun.
-        is_abandoned: Whether nobody waits for it any more.
-        worker: Who has it, if anybody.
-    """
-
-    def __init__(self, job: Job, emitter: TaskEmitter, slots: Slots) -> None:
-        loop = asyncio.get_running_loop()
-        self.job = job
-        self.listener = Listener(emitter)
-        self.began: asyncio.Future[None] = loop.create_future()
-        self.outcome: asyncio.Future[Outcome] = loop.create_future()
-        self.has_begun = False
-        self.is_abandoned = False
-        self.worker: WorkerProcess | None = None
-        self._slots = slots
-
-    def begin(self) -> None:
-        """The body begins."""
-        self.has_begun = True
-        self._resolve(self.began, None)
-
-    def end(self, outcome: Outcome) -> None:
-        """The body has ended, or never will begin."""
-        self._slots.release()
-        self._resolve(self.began, None)
-        self._resolve(self.outcome, outcome)
-
-    def abandon(self) -> None:
-        """Have the worker end that has the call, if any has."""
-        self.is_abandoned = True
-        if self.worker is not None:
-            self.worker.end(self)
-
-    def _resolve(self, future: asyncio.Future[Any], value: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            future.get_loop().call_soon_threadsafe(_set, future, value)
-
-
-def _set(future: asyncio.Future[Any], value: object) -> None:
-    if not future.done():
-        future.set_result(value)
 
 
 class Employer(Protocol):
@@ -151,7 +71,7 @@ class WorkerProcess:
 
     def __init__(self, employer: Callable[[], Employer | None]) -> None:
         self._employer = employer
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # the garbage collector may hang up, anywhere
         self._wire: Wire | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._call: Call | None = None
@@ -308,7 +228,7 @@ class WorkerProcess:
         elif self._call is not None and isinstance(message, Began):
             self._call.begin()
         elif not isinstance(message, Began):
-            self._end_call(_outcome_of(self._name, message))
+            self._end_call(outcome_of(self._name, message))
 
     def _end_call(self, outcome: Outcome) -> None:
         with self._guard:
@@ -348,12 +268,3 @@ class WorkerProcess:
         self.is_gone.set()
         if call is not None and not taken_over:
             call.end(Outcome(error=error))
-
-
-def _outcome_of(name: str, message: Returned | Raised) -> Outcome:
-    if isinstance(message, Raised):
-        return Outcome(error=unpack_error(message.error), remote=message.error.trace)
-    try:
-        return Outcome(loads(message.result))
-    except Exception as error:  # noqa: BLE001  # the result's own code
-        return Outcome(error=TaskResultError(name, f"{type(error).__name__}: {text_of(error)}"))

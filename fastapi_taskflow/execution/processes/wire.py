@@ -9,7 +9,8 @@ import threading
 from typing import Any, NamedTuple
 
 from fastapi_taskflow.context import TaskContext
-from fastapi_taskflow.execution.processes.packing import PackedError, Payload
+from fastapi_taskflow.execution.processes.packed_error import PackedError
+from fastapi_taskflow.execution.processes.packing import Payload
 
 _HEADER = 8
 """Bytes that say how long the message behind them is."""

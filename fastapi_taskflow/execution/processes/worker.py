@@ -21,7 +21,8 @@ from typing import Any
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.errors import TaskResultError
 from fastapi_taskflow.execution.call import run_body
-from fastapi_taskflow.execution.processes.packing import dumps, pack_error, unpack_call
+from fastapi_taskflow.execution.processes.packed_error import pack_error
+from fastapi_taskflow.execution.processes.packing import dumps, unpack_call
 from fastapi_taskflow.execution.processes.voice import ReportHandler, WorkerEmitter
 from fastapi_taskflow.execution.processes.wire import Began, Job, Message, Raised, Returned, Wire
 from fastapi_taskflow.execution.span import within_remote_span
