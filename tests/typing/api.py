@@ -59,7 +59,8 @@ manager = TaskManager(
     ],
     shutdown_timeout=timedelta(minutes=1),
 )
-TaskManager(log_file="tasks.log", log_file_mode="watched", log_lifecycle=True)
+TaskManager(log_file="tasks.log", log_file_mode="watched", log_lifecycle=True, max_processes=2)
+TaskManager(snapshot_db="tasks.db", encrypt_args_key=["new", b"old"], requeue_pending=True)
 
 
 @manager.task(retries=2, delay=timedelta(seconds=1), retry_on=(OSError, ValueError))
@@ -72,7 +73,7 @@ async def add(a: int, b: int = 0) -> int:
 assert_type(get_task_context(), TaskContext | None)
 
 
-@manager.task(executor="thread")
+@manager.task(executor="thread", persist=True, requeue_on_interrupt=True)
 def shout(text: str) -> str:
     return text.upper()
 
@@ -85,6 +86,8 @@ async def use() -> None:
     assert_type(await manager.execute(add, 1, tags={"a": "b"}), TaskRecord)
     async with manager as same:
         assert_type(same, TaskManager)
+    async for event in manager.watch("id"):
+        assert_type(event, LogEvent | LifecycleEvent)
 
 
 assert_type(manager.run(add, 1, idempotency_key="k"), TaskRecord)
@@ -99,6 +102,7 @@ manager.init_app(app)
 @app.post("/")
 async def endpoint(tasks: Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]) -> str:
     assert_type(tasks.add_task(add, 1, tags={"a": "b"}), str)
+    assert_type(await tasks.enqueue(add, 1, idempotency_key="k"), str)
     return "ok"
 
 
