@@ -181,6 +181,7 @@ class TaskManager:
                 ProcessPool(max_processes),
                 Capture(capture_loggers, self._branch),
                 log_prints=yes_or_no("log_prints", log_prints),
+                store_timeout=seconds("store_timeout", store_timeout),
             ),
             shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
             drain_timeout=seconds("drain_timeout", drain_timeout),

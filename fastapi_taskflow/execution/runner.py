@@ -119,6 +119,7 @@ class Runner:
         processes: Where bodies run that have a process to run in.
         capture: What other loggers' records become entries.
         log_prints: Whether prints become entries where a function's options don't say.
+        store_timeout: Seconds that the store gets to make it last that a task has begun.
     """
 
     def __init__(
@@ -130,8 +131,10 @@ class Runner:
         capture: Capture,
         *,
         log_prints: bool,
+        store_timeout: float,
     ) -> None:
         self._store = store
+        self._store_timeout = store_timeout
         self._slots = slots
         self._threads = threads
         self._processes = processes
@@ -180,9 +183,13 @@ class Runner:
         slots = self._slots_of(function)
         if slots is not None:
             await slots.acquire()
-        if progress.started is None and not progress.start():
-            if slots is not None:
+        begun = False
+        try:
+            begun = await self._begin(execution)
+        finally:
+            if not begun and slots is not None:
                 slots.release()
+        if not begun:
             return None
         active_task.set(progress.emitter)
         redactor = progress.emitter.branch.redactor
@@ -201,6 +208,16 @@ class Runner:
             return Failure(error, redactor)
         progress.succeed(result)
         return None
+
+    async def _begin(self, execution: Execution) -> bool:
+        """Have the task RUNNING, if it isn't. Returns whether its body may be called."""
+        if execution.progress.started is not None:
+            return True
+        if not execution.progress.start():
+            return False
+        if execution.outlives:  # should this process die now, others must know that it has begun
+            await self._store.flush_async(self._store_timeout)
+        return True
 
     def _slots_of(self, function: TaskFunction) -> Slots | None:
         """The limit on the bodies that run where this function's does, if there is one."""

@@ -165,7 +165,7 @@ def test_rows_of_owners_audit_and_new_tasks_take_what_they_are_for(database: Dat
     with database.transaction() as connection:
         times = {"started_at": NOON, "heartbeat_at": NOON}
         connection.execute(
-            owners.insert(), {"owner": "o", "host": "h" * 300, "pid": 2**22, **times}
+            owners.insert(), {"owner": "o", "host": "h" * 300, "pid": 2**22, "born": 2**40, **times}
         )
         row = {"at": NOON, "action": "retry", "task_id": None, "detail": {"ids": ["ä\0"]}}
         connection.execute(audit.insert(), row)
@@ -177,7 +177,7 @@ def test_rows_of_owners_audit_and_new_tasks_take_what_they_are_for(database: Dat
         noted = connection.execute(select(audit)).one()
         task = connection.execute(select(tasks)).one()
 
-    assert (owner.pid, owner.heartbeat_at) == (2**22, NOON)
+    assert (owner.pid, owner.born, owner.heartbeat_at) == (2**22, 2**40, NOON)
     assert (noted.at, noted.task_id, noted.detail) == (NOON, None, {"ids": ["ä\0"]})
     assert (task.cancel_requested, task.persist, task.requeue_on_interrupt) == (False, False, False)
     assert (task.args, task.progress_done) == ("[1]" * 1_000_000, 0.1)
