@@ -20,7 +20,14 @@ from fastapi_taskflow.errors import (
     UnstorableArgumentError,
     WatchOverflowError,
 )
-from fastapi_taskflow.events import LifecycleEvent, LogEvent, TaskStatus
+from fastapi_taskflow.events import (
+    LifecycleEvent,
+    LogEvent,
+    ProgressEvent,
+    TaskProgress,
+    TaskStatus,
+)
+from fastapi_taskflow.execution.progress import task_progress
 from fastapi_taskflow.filters import RedactFilter, TaskContextFilter
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.handlers import ObserverHandler
@@ -50,6 +57,7 @@ __all__ = [
     "ManagedBackgroundTasks",
     "ObserverHandler",
     "ObserverStats",
+    "ProgressEvent",
     "RedactFilter",
     "RunningLoopError",
     "ShuttingDownError",
@@ -66,6 +74,7 @@ __all__ = [
     "TaskManager",
     "TaskNotFoundError",
     "TaskObserver",
+    "TaskProgress",
     "TaskRecord",
     "TaskStatus",
     "TaskTimeoutError",
@@ -75,4 +84,5 @@ __all__ = [
     "bind_task_context",
     "get_task_context",
     "task_log",
+    "task_progress",
 ]

@@ -1,4 +1,4 @@
-"""What observers are told: one log entry, or one status change."""
+"""What is told of tasks: a log entry, a status change; and how far one has come."""
 
 from __future__ import annotations
 
@@ -83,3 +83,54 @@ class LifecycleEvent:
 
 
 Event = LogEvent | LifecycleEvent
+"""What observers are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgress:
+    """How far an attempt has come, as ``task_progress()`` was told.
+
+    Attributes:
+        done: How much is done.
+        total: How much there is to do; None where that is unknown.
+        message: What is being done.
+    """
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+    @property
+    def percent(self) -> float | None:
+        """How much of the total is done, from 0 to 100; None where that is unknown."""
+        if self.total is None:
+            return None
+        return 100.0 if self.done >= self.total else 100.0 * (self.done / self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """How far a task has come, for those who watch.
+
+    It is the newest of what was reported in some 40 milliseconds, and no log entry: observers
+    and logging handlers are not told, and it has no ``seq``.
+
+    Attributes:
+        task_id: The task's UUID.
+        func_name: The task's function.
+        progress: How far it has come.
+        timestamp: When this was told, in UTC.
+        attempt: Zero-based index of the attempt.
+        tags: The tags given when the task was enqueued.
+    """
+
+    task_id: str
+    func_name: str
+    progress: TaskProgress
+    timestamp: datetime
+    attempt: int
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+News = Event | ProgressEvent
+"""What those are told who watch."""

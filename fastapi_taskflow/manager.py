@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
@@ -19,6 +19,7 @@ from fastapi_taskflow.errors import (
     RunningLoopError,
     TaskNotFoundError,
 )
+from fastapi_taskflow.events import Event, News
 from fastapi_taskflow.execution.options import RetryOn, make_options
 from fastapi_taskflow.execution.processes.pool import ProcessPool
 from fastapi_taskflow.execution.runner import Runner
@@ -160,6 +161,7 @@ class TaskManager:
             propagate=yes_or_no("propagate", propagate),
             log_limit=log_limit,
             redactor=redactor,
+            keeper=self._store,
         )
         self._registry = TaskRegistry()
         threads = SHARED_THREADS
@@ -358,7 +360,15 @@ class TaskManager:
             raise TaskNotFoundError(task_id)
         return record
 
-    def watch(self, task_id: str | None = None) -> Watch:
+    @overload
+    def watch(
+        self, task_id: str | None = None, *, progress: Literal[False] = False
+    ) -> Watch[Event]: ...
+
+    @overload
+    def watch(self, task_id: str | None = None, *, progress: bool) -> Watch[News]: ...
+
+    def watch(self, task_id: str | None = None, *, progress: bool = False) -> Watch[Any]:
         """Events as they happen in this process, from this call on: ``async for event in ...``.
 
         A task's events come in the order of their ``seq``, none is lost and none comes twice.
@@ -369,15 +379,18 @@ class TaskManager:
         Args:
             task_id: One task, until it has ended; None watches all tasks until the manager
                 shuts down, which after SIGTERM or SIGINT is when no task runs any more.
+            progress: Whether to tell what ``task_progress()`` says as well, the newest of it.
 
         Returns:
-            An async iterator of ``LogEvent`` and ``LifecycleEvent``. It raises
+            An async iterator of ``LogEvent`` and ``LifecycleEvent``, and ``ProgressEvent`` where
+            that is wanted. It raises
             ``WatchOverflowError`` after the last event that there was room for.
 
         Raises:
             TaskNotFoundError: There is no task of this id.
         """
-        watch = self._branch.watchers.watch(task_id)
+        yes_or_no("progress", progress)
+        watch = self._branch.watchers.watch(task_id, progress=progress)
         with watch.closed_by_errors():
             if task_id is not None and self.get_task(task_id).status.is_final:
                 watch.end()

@@ -16,6 +16,17 @@ PlainText = Annotated[str, PlainSerializer(sanitise, return_type=str)]
 """Text from a task: half a surrogate pair in it must not break the answer."""
 
 
+class Progress(BaseModel):
+    """How far a task has come."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    done: int | float
+    total: int | float | None
+    message: PlainText | None
+    percent: Annotated[float | None, Field(description="0 to 100; null without a total.")]
+
+
 class TaskSummary(BaseModel):
     """A task in a list. Its arguments are not shown."""
 
@@ -32,6 +43,7 @@ class TaskSummary(BaseModel):
     attempt: Annotated[int, Field(description="Zero-based index of the last attempt.")]
     retries_used: int
     error: PlainText | None
+    progress: Annotated[Progress | None, Field(description="What the last attempt has said.")]
 
 
 class TaskDetail(TaskSummary):
@@ -106,6 +118,19 @@ class LifecycleNews(BaseModel):
     duration: Annotated[float | None, Field(description="Seconds, retries included.")]
     error: PlainText | None
     stacktrace: PlainText | None
+    task_id: str
+    func_name: PlainText
+    tags: dict[PlainText, PlainText]
+
+
+class ProgressNews(BaseModel):
+    """How far a task has come, as it goes on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    timestamp: datetime
+    progress: Progress
+    attempt: int
     task_id: str
     func_name: PlainText
     tags: dict[PlainText, PlainText]

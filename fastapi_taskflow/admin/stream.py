@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import BaseModel
 from starlette.types import Message, Send
 
-from fastapi_taskflow.admin.schemas import LifecycleNews, LogNews, Problem
+from fastapi_taskflow.admin.schemas import LifecycleNews, LogNews, Problem, ProgressNews
 from fastapi_taskflow.errors import WatchOverflowError
-from fastapi_taskflow.events import LogEvent
+from fastapi_taskflow.events import LogEvent, News, ProgressEvent
 from fastapi_taskflow.loggers.watch import Published, Watch
 from fastapi_taskflow.loggers.watchers import Watchers
 from fastapi_taskflow.manager import TaskManager
@@ -36,7 +37,7 @@ CHUNK = 32 * 1024
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events `log`, `lifecycle` and `reset`, each with an `id` and JSON `data`",
+        "description": "Events `log`, `lifecycle`, `progress` and `reset`, with JSON `data`",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
     204: {"description": "The task has ended: there is nothing to come back for"},
@@ -90,7 +91,7 @@ class EventStream(EventSourceResponse):
         watch: The watch; it is closed with the response.
     """
 
-    def __init__(self, watchers: Watchers, watch: Watch) -> None:
+    def __init__(self, watchers: Watchers, watch: Watch[News]) -> None:
         self._watch = watch
         self._chunks = _chunks(watchers, watch)
         # The second keeps nginx from buffering.
@@ -116,7 +117,7 @@ class _TooSlowError(Exception):
     """A reader doesn't read."""
 
 
-async def _chunks(watchers: Watchers, watch: Watch) -> AsyncGenerator[bytes, None]:
+async def _chunks(watchers: Watchers, watch: Watch[News]) -> AsyncGenerator[bytes, None]:
     yield _opening(watchers, watch)
     while True:
         try:
@@ -132,7 +133,7 @@ async def _chunks(watchers: Watchers, watch: Watch) -> AsyncGenerator[bytes, Non
         await asyncio.sleep(GATHER_SECONDS)
 
 
-def _opening(watchers: Watchers, watch: Watch) -> bytes:
+def _opening(watchers: Watchers, watch: Watch[News]) -> bytes:
     """What comes first: a place to come back to even if nothing happens."""
     number = watchers.id_of(watch.since)
     if not watch.is_reset:
@@ -142,7 +143,7 @@ def _opening(watchers: Watchers, watch: Watch) -> bytes:
     return format_sse_event(event="reset", data_str=data, id=number, retry=RETRY_MILLISECONDS)
 
 
-def _next_chunk(watchers: Watchers, watch: Watch) -> bytes:
+def _next_chunk(watchers: Watchers, watch: Watch[News]) -> bytes:
     frames: list[bytes] = []
     size = 0
     while size < CHUNK and (item := watch.take()) is not None:
@@ -154,13 +155,16 @@ def _next_chunk(watchers: Watchers, watch: Watch) -> bytes:
 def _frame(watchers: Watchers, item: Published) -> bytes:
     """An event as bytes, made by the first reader for all."""
     if item.rendered is None:
-        event = item.event
-        kind, news = (
-            ("log", LogNews.of_event(event))
-            if isinstance(event, LogEvent)
-            else ("lifecycle", LifecycleNews.model_validate(event))
-        )
-        item.rendered = format_sse_event(
-            event=kind, data_str=news.model_dump_json(), id=watchers.id_of(item.number)
-        )
+        kind, news = _told(item.event)
+        number = watchers.id_of(item.number) if item.number else None
+        item.rendered = format_sse_event(event=kind, data_str=news.model_dump_json(), id=number)
     return item.rendered
+
+
+def _told(event: News) -> tuple[str, BaseModel]:
+    """An event's type and data."""
+    if isinstance(event, LogEvent):
+        return "log", LogNews.of_event(event)
+    if isinstance(event, ProgressEvent):
+        return "progress", ProgressNews.model_validate(event)
+    return "lifecycle", LifecycleNews.model_validate(event)

@@ -53,14 +53,16 @@ class Progress:
     def start(self) -> bool:
         """The body starts now. Returns whether it may."""
         self.started = time.monotonic()
-        return self._move(TaskStatus.RUNNING, start_time=datetime.now(UTC))
+        return self._move(TaskStatus.RUNNING, start_time=datetime.now(UTC), progress=None)
 
     def retry(self) -> bool:
         """Another attempt starts: no news, but state. Returns whether the task still runs."""
         emitter = self.emitter.next_attempt()
         task_id, attempt = emitter.context.task_id, emitter.context.attempt
+        self.emitter.settle_progress()  # what comes later of the attempt before is not heard
         running = (TaskStatus.RUNNING,)
-        if self.store.update(task_id, running, attempt=attempt, retries_used=attempt) is None:
+        changes = {"attempt": attempt, "retries_used": attempt, "progress": None}
+        if self.store.update(task_id, running, **changes) is None:
             return False
         self.emitter = emitter
         return True

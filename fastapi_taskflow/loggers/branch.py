@@ -11,6 +11,7 @@ from fastapi_taskflow.loggers.bridge import ObserverHandler
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.progress import ProgressKeeper, ProgressNews
 from fastapi_taskflow.loggers.tree import TreeLogger, reachable, registered_loggers
 from fastapi_taskflow.loggers.watchers import Watchers
 from fastapi_taskflow.records import LIFECYCLE, TASK
@@ -79,6 +80,7 @@ class Branch:
         log_limit: How many entries below WARNING each place in the code may log in one
             task; None means no limit.
         redactor: What takes secrets out of everything that is sent; None leaves them in.
+        keeper: Where it is kept how far tasks have come; None keeps it nowhere.
     """
 
     def __init__(
@@ -88,9 +90,11 @@ class Branch:
         propagate: bool = True,
         log_limit: int | None = None,
         redactor: Redactor | None = None,
+        keeper: ProgressKeeper | None = None,
     ) -> None:
         self.sinks = list(sinks)
         self.watchers = Watchers(self.sinks)
+        self.progress = ProgressNews(self.watchers, keeper, redactor)
         self.propagate = propagate
         self.log_limit = log_limit
         self.redactor = redactor

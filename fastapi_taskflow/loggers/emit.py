@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
@@ -122,6 +122,14 @@ class TaskEmitter:
         self._loggers = branch.loggers(context.func_name)
         self._order = order or EventOrder()
         self._budget = branch.new_budget() if order is None else budget
+
+    def progress(self, progress: TaskProgress) -> None:
+        """Say how far this attempt has come."""
+        self.branch.progress.put(self.context, progress)
+
+    def settle_progress(self) -> None:
+        """Have those who watch know how far the task has come before they know what follows."""
+        self.branch.progress.settle(self.context.task_id)
 
     def next_attempt(self) -> TaskEmitter:
         """The voice of the attempt after this one. What is late of this one keeps its own."""
@@ -243,6 +251,7 @@ class TaskEmitter:
     ) -> None:
         """Emit a status change, unless a level set on its logger turns it away."""
         if status.is_final:
+            self.settle_progress()
             self._say_suppressed()
         logger = self._loggers.lifecycle
         levelno = LIFECYCLE_LEVELS[status]

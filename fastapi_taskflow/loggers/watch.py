@@ -7,11 +7,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Self
+from contextlib import contextmanager, suppress
+from typing import Generic, Self, TypeVar, cast
 
 from fastapi_taskflow.errors import WatchOverflowError
-from fastapi_taskflow.events import Event, LifecycleEvent
+from fastapi_taskflow.events import LifecycleEvent, News, ProgressEvent
 
 BUFFER = 10_000
 """The most events that wait for one watcher."""
@@ -20,18 +20,22 @@ BREATH = 64
 """Events after which other work on the watcher's loop gets a turn."""
 
 
+E = TypeVar("E")
+
+
 class Published:
     """An event on its way to all who watch.
 
     Attributes:
-        number: Its position among the events of this process.
+        number: Its position among the events of this process, from 1. A progress has 0: it is
+            not kept for those who come back, who are told of the next one.
         event: The event.
         rendered: What the first reader has made of it, for the others; None before.
     """
 
     __slots__ = ("event", "number", "rendered")
 
-    def __init__(self, number: int, event: Event) -> None:
+    def __init__(self, number: int, event: News) -> None:
         self.number = number
         self.event = event
         self.rendered: bytes | None = None
@@ -107,10 +111,12 @@ class Buffer:
 
     Args:
         task_id: The task that is watched; None means all.
+        progress: Whether it is for progress, too.
     """
 
-    def __init__(self, task_id: str | None) -> None:
+    def __init__(self, task_id: str | None, *, progress: bool) -> None:
         self.task_id = task_id
+        self.has_progress = progress
         self.bell: Bell | None = None
         self.missed = 0
         self._items: deque[Published] = deque()
@@ -134,12 +140,30 @@ class Buffer:
         """Add an item at the end. After the first one that found no room none is taken."""
         if self._over:
             return
+        if isinstance(item.event, ProgressEvent):
+            self._offer_progress(item, item.event.task_id)
+            return
         if self.missed or len(self._items) >= self._limit:
             self.missed += 1
         else:
             self._items.append(item)
         if self.task_id is not None and is_last(item.event):
             self._over = True
+
+    def _offer_progress(self, item: Published, task_id: str) -> None:
+        """Add it where there is room, in place of the task's last one if that is the newest item.
+
+        None is missed: a later one, or the task's record, says the same and more.
+        """
+        if not self.has_progress:
+            return
+        with suppress(IndexError):  # the watcher has taken the last item just now
+            last = self._items[-1].event
+            if isinstance(last, ProgressEvent) and last.task_id == task_id:
+                self._items[-1] = item
+                return
+        if not self.missed and len(self._items) < self._limit:
+            self._items.append(item)
 
     def hold(self, item: Published) -> None:
         """Add an item that is there from the start, for which there is always room."""
@@ -159,12 +183,12 @@ class Buffer:
         self._items.clear()
 
 
-def is_last(event: Event) -> bool:
+def is_last(event: News) -> bool:
     """Whether it is a task's end."""
     return isinstance(event, LifecycleEvent) and event.status.is_final
 
 
-class Watch:
+class Watch(Generic[E]):
     """Events as they happen, from the moment this was made: what ``watch()`` returns.
 
     An async iterator, for one ``async for`` at a time, on any loop. Whoever leaves it does
@@ -196,7 +220,7 @@ class Watch:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> E:
         self._taken += 1
         if self._taken % BREATH == 0:
             await asyncio.sleep(0)
@@ -204,7 +228,7 @@ class Watch:
         item = self.take()
         if item is None:
             raise StopAsyncIteration
-        return item.event
+        return cast("E", item.event)  # the buffer has no others
 
     async def wait(self) -> None:
         """Wait until there is an event to take, or nothing will come any more.

@@ -8,8 +8,9 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Any
 
-from fastapi_taskflow.events import Event
+from fastapi_taskflow.events import Event, News, ProgressEvent
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Ledger
@@ -97,7 +98,7 @@ class Watchers:
         self._buffers = {}
         self._readers: set[Buffer] = set()
         self._history = History()
-        self._incoming: deque[Event] = deque()
+        self._incoming: deque[News] = deque()
         self._publishing = False
         self._stopped = False
         self._boot = uuid.uuid4().hex[:12]
@@ -110,13 +111,13 @@ class Watchers:
 
     # Watching
 
-    def watch(self, task_id: str | None = None) -> Watch:
-        """Watch from now on: all tasks, or one."""
+    def watch(self, task_id: str | None = None, *, progress: bool = False) -> Watch[Any]:
+        """Watch from now on: all tasks, or one; their progress too, if that is wanted."""
         with self._lock:
-            return self._watch(Buffer(task_id), since=self._count)
+            return self._watch(Buffer(task_id, progress=progress), since=self._count)
 
-    def read(self, task_id: str | None = None, last_id: str | None = None) -> Watch:
-        """Watch as a reader that may come back, with the id of the last event it had.
+    def read(self, task_id: str | None = None, last_id: str | None = None) -> Watch[News]:
+        """Watch, progress too, as a reader that may come back with the id of its last event.
 
         Args:
             task_id: The task to watch; None means all.
@@ -132,9 +133,9 @@ class Watchers:
             last = self._count if last_id is None else self._number(last_id)
             kept = None if last is None else self._history.after(last)
             if last is None or kept is None:
-                buffer, since = Buffer(task_id), self._count
+                buffer, since = Buffer(task_id, progress=True), self._count
             else:
-                buffer, since = Buffer(task_id), last
+                buffer, since = Buffer(task_id, progress=True), last
                 for item in kept:
                     if task_id in (None, item.event.task_id):
                         buffer.hold(item)
@@ -142,7 +143,7 @@ class Watchers:
             self._history.readers = len(self._readers)
             return self._watch(buffer, since=since, is_reset=kept is None)
 
-    def _watch(self, buffer: Buffer, *, since: int, is_reset: bool = False) -> Watch:
+    def _watch(self, buffer: Buffer, *, since: int, is_reset: bool = False) -> Watch[Any]:
         if self._stopped:
             buffer.end()
         if not buffer.is_over:
@@ -154,7 +155,7 @@ class Watchers:
         """An event's id, for readers: it is known which process gave it."""
         return f"{self._boot}-{number}"
 
-    def id_for(self, watch: Watch) -> str | None:
+    def id_for(self, watch: Watch[Any]) -> str | None:
         """The id up to which a reader has everything; None while something waits for it."""
         with self._lock:
             return None if watch.has_news else self.id_of(self._count)
@@ -190,7 +191,7 @@ class Watchers:
 
     # Publishing
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: News) -> None:
         """Tell all who watch. Nobody is waited for, nor is code of theirs run."""
         self._incoming.append(event)
         while self._incoming:
@@ -206,10 +207,9 @@ class Watchers:
                     self._publishing = False
             self._ring(bells)
 
-    def _publish_one(self, event: Event, bells: set[Bell]) -> None:
-        self._count += 1
-        item = Published(self._count, event)
-        if self._history.is_on:
+    def _publish_one(self, event: News, bells: set[Bell]) -> None:
+        item = self._published(event)
+        if self._history.is_on and item.number:
             self._history.add(item)
         watching = (*self._buffers.get(None, ()), *self._buffers.get(event.task_id, ()))
         for buffer in watching:
@@ -221,6 +221,12 @@ class Watchers:
             self._settle()
         elif not watching:
             self._settle()
+
+    def _published(self, event: News) -> Published:
+        if isinstance(event, ProgressEvent):
+            return Published(0, event)
+        self._count += 1
+        return Published(self._count, event)
 
     def end_task(self, task_id: str) -> None:
         """A task has ended, and a level set on its logger keeps that from those who watch."""

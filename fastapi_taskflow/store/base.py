@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
@@ -114,6 +114,17 @@ class TaskStore(ABC):
     @abstractmethod
     def append(self, task_id: str, entry: LogEntry) -> None:
         """Add a log entry to a record; an unknown id is passed over."""
+
+    @abstractmethod
+    def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:
+        """Say how far a running attempt has come; it is in the record at once.
+
+        Returns:
+            Whether that attempt runs. What is late of another one changes nothing.
+        """
+
+    def save_progress(self, task_id: str) -> None:  # memory has nothing to do
+        """Write a task's progress to where it lasts."""
 
     @abstractmethod
     def get(self, task_id: str) -> TaskRecord | None:

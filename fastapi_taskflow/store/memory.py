@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
@@ -22,19 +22,26 @@ MAX_FINISHED_TASKS = 10_000
 class _Live:
     """A record and its log, while they are in memory."""
 
-    __slots__ = ("appended", "entries", "holders", "is_due", "record")
+    __slots__ = ("appended", "entries", "holders", "is_due", "progress", "record")
 
     def __init__(self, record: TaskRecord, max_log_entries: int) -> None:
         self.record = record
+        self.progress = (
+            record.progress
+        )  # newer than the record's: it is set often, and costs little
         self.entries: deque[LogEntry] = deque(maxlen=max_log_entries)
         self.appended = 0
         self.holders = 0
         self.is_due = False  # to be forgotten once nobody holds it
 
+    def now(self) -> TaskRecord:
+        record, progress = self.record, self.progress
+        return record if record.progress is progress else replace(record, progress=progress)
+
     def with_logs(self) -> TaskRecord:
         entries = list(self.entries)
         logs = [entry.line() for entry in entries]
-        return replace(self.record, logs=logs, logs_dropped=self.appended - len(entries))
+        return replace(self.now(), logs=logs, logs_dropped=self.appended - len(entries))
 
 
 class MemoryStore(TaskStore):
@@ -91,7 +98,8 @@ class MemoryStore(TaskStore):
             if live is None or live.record.status not in expected:
                 return None
             before = live.record
-            live.record = record = replace(before, **changes)
+            live.record = record = replace(before, **{"progress": live.progress, **changes})
+            live.progress = record.progress
             if record.status.is_final and not before.status.is_final:
                 self._finished.append(task_id)
                 self._forget_oldest()
@@ -103,6 +111,24 @@ class MemoryStore(TaskStore):
         if live is not None:
             live.appended += 1
             live.entries.append(entry)
+
+    def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:
+        """Set it, without a lock: it is called often. A change of status may be quicker."""
+        live = self._tasks.get(task_id)
+        if live is None:
+            return False
+        record = live.record
+        if record.status is not TaskStatus.RUNNING or record.attempt != attempt:
+            return False
+        live.progress = progress
+        return True
+
+    def now(self, record: TaskRecord) -> TaskRecord:
+        """A record that was read elsewhere, with the progress that is known here."""
+        live = self._tasks.get(record.task_id)
+        if live is None or live.progress is None or record.status is not TaskStatus.RUNNING:
+            return record
+        return replace(record, progress=live.progress)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record with its logs, or None."""
@@ -117,7 +143,7 @@ class MemoryStore(TaskStore):
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first."""
         with self._lock:
-            records = [live.record for live in self._tasks.values()]
+            records = [live.now() for live in self._tasks.values()]
         found = [record for record in records if matches(record, query)]
         found.sort(key=position, reverse=True)
         return found[: query.limit]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class TaskRecord:
         owner: Which process has it, as the database knows processes; None without one.
         persist: Whether it runs in another process if its own dies before it has begun.
         requeue_on_interrupt: Whether it runs again if it was interrupted.
+        progress: How far its last attempt has come, if it has said so.
     """
 
     task_id: str
@@ -87,3 +88,4 @@ class TaskRecord:
     owner: str | None = None
     persist: bool = False
     requeue_on_interrupt: bool = False
+    progress: TaskProgress | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.store.matching import searchable
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.schema import entries, tasks
@@ -45,11 +45,16 @@ _CHANGING = (
 )
 """What of it may be another value later, beside the status."""
 
-RECORD = tuple(tasks.c[name] for name in FIELDS)
+_PROGRESS = (tasks.c.progress_done, tasks.c.progress_total, tasks.c.progress_message)
+
+RECORD = (*(tasks.c[name] for name in FIELDS), *_PROGRESS)
 """The columns to read a record from."""
 
 WHOLE = (*RECORD, tasks.c.args.label("packed"))
 """The same, with what is needed to run its task again."""
+
+_EXACT = 2.0**53
+"""Below this, each whole number is a float."""
 
 _ENTRY_FIELDS = ("seq", "timestamp", "level", "message", "attempt", "extra")
 
@@ -68,7 +73,7 @@ def change_row(record: TaskRecord) -> dict[str, Any]:
     row = {name: getattr(record, name) for name in _CHANGING}
     error = None if record.error is None else cut(record.error)
     search = searchable(record.task_id, cut(record.func_name), error)
-    return {**row, "status": record.status.value, "search": search}
+    return {**row, **_progress_row(record), "status": record.status.value, "search": search}
 
 
 def tag_rows(record: TaskRecord) -> Iterator[dict[str, str]]:
@@ -85,7 +90,26 @@ def entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
 def record_of(row: Row[Any]) -> TaskRecord:
     """A row as a record."""
     values = dict(row._mapping)  # documented; named so as not to hide a column
-    return TaskRecord(**{**values, "status": TaskStatus(values["status"])})
+    done, total, message = (values.pop(column.name) for column in _PROGRESS)
+    progress = None if done is None else TaskProgress(_number(done), _number(total), message)
+    return TaskRecord(**{**values, "status": TaskStatus(values["status"]), "progress": progress})
+
+
+def _progress_row(record: TaskRecord) -> dict[str, Any]:
+    progress = record.progress
+    if progress is None:
+        return {column.name: None for column in _PROGRESS}
+    return {
+        "progress_done": float(progress.done),
+        "progress_total": None if progress.total is None else float(progress.total),
+        "progress_message": progress.message,
+    }
+
+
+def _number(value: Any) -> Any:
+    """A number as it was most likely given: the column makes them all floats."""
+    is_whole = isinstance(value, float) and value.is_integer() and value < _EXACT
+    return int(value) if is_whole else value
 
 
 def entry_of(row: Row[Any]) -> LogEntry:

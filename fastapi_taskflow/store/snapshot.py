@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
-from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import Decide, Query, Take, TaskStore, Totals
 from fastapi_taskflow.store.beats import Beats
@@ -96,6 +96,14 @@ class SnapshotStore(TaskStore):
         # Made storable here: the writer's thread would see what the values are later.
         self._writer.entry(task_id, replace(entry, extra=sanitise(entry.extra)))
 
+    def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:
+        """Set it here; ``save_progress()`` is for the database."""
+        return self._memory.set_progress(task_id, attempt, progress)
+
+    def save_progress(self, task_id: str) -> None:
+        """Write it to the database, if the task still runs: its end has it, too."""
+        self.update(task_id, (TaskStatus.RUNNING,))
+
     def get(self, task_id: str) -> TaskRecord | None:
         """A record of this process from memory, another one from the database."""
         live = self._memory.get(task_id)
@@ -118,7 +126,7 @@ class SnapshotStore(TaskStore):
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records in the database that match."""
-        return self._readable().query(query)
+        return [self._memory.now(record) for record in self._readable().query(query)]
 
     def totals(self) -> Totals:
         """Figures over the records in the database."""

@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from fastapi_taskflow import ConfigurationError, StoreError, TaskManager, TaskStatus, task_log
+from fastapi_taskflow import (
+    ConfigurationError,
+    StoreError,
+    TaskManager,
+    TaskProgress,
+    TaskStatus,
+    task_log,
+)
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.store import LogEntry, MemoryStore, Query, TaskRecord, TaskStore
 from fastapi_taskflow.store.base import Position
@@ -50,6 +57,31 @@ def test_a_record_comes_back_as_it_was_added(store: TaskStore) -> None:
     assert store.get("id-001") == added
     assert store.get("id-002") is None
     assert store.entries("id-002") is None
+
+
+def test_progress_is_that_of_the_attempt_that_runs(store: TaskStore) -> None:
+    store.add(_record(1))
+    running = (TaskStatus.PENDING, TaskStatus.RUNNING)
+    progress = TaskProgress(1, 2.5, "half \0 \ud800")
+
+    too_soon = store.set_progress("id-001", 0, progress)
+    store.update("id-001", running, status=TaskStatus.RUNNING)
+    was_set = store.set_progress("id-001", 0, progress)
+    other = store.set_progress("id-001", 1, TaskProgress(9))
+    unknown = store.set_progress("id-009", 0, TaskProgress(9))
+    store.save_progress("id-001")
+
+    assert (too_soon, was_set, other, unknown) == (False, True, False, False)
+    found = store.get("id-001")
+    assert found is not None
+    assert found.progress == store.query(Query())[0].progress == progress
+
+    store.update("id-001", running, status=TaskStatus.SUCCESS, end_time=NOON)
+
+    assert not store.set_progress("id-001", 0, TaskProgress(9))
+    [ended] = store.query(Query())
+    assert ended.progress is not None
+    assert (ended.progress.done, ended.progress.total) == (1, 2.5)
 
 
 def test_an_update_is_compare_and_set(store: TaskStore) -> None:

@@ -11,7 +11,14 @@ from fastapi_taskflow.errors import TaskResultError
 from fastapi_taskflow.execution.processes.packed_error import unpack_error
 from fastapi_taskflow.execution.processes.packing import loads
 from fastapi_taskflow.execution.processes.relay import relay
-from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Raised, Returned
+from fastapi_taskflow.execution.processes.wire import (
+    Captured,
+    Job,
+    Logged,
+    Progressed,
+    Raised,
+    Returned,
+)
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import Outcome
 from fastapi_taskflow.guard import let_pass
@@ -30,7 +37,7 @@ class Listener:
         self._emitter = emitter
         self._context = copy_context()
 
-    def hear(self, message: Logged | Captured) -> None:
+    def hear(self, message: Logged | Captured | Progressed) -> None:
         """Pass on what was logged, in the task's context variables."""
         try:
             self._context.run(relay, self._emitter, message)

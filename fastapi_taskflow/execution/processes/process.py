@@ -25,6 +25,7 @@ from fastapi_taskflow.execution.processes.wire import (
     Job,
     Logged,
     Message,
+    Progressed,
     Wire,
 )
 from fastapi_taskflow.execution.processes.worker import END_SECONDS, SIGNALS
@@ -221,7 +222,7 @@ class WorkerProcess:
             del message  # an idle worker must not keep a task's result alive
 
     def _hear(self, message: Message) -> None:
-        if isinstance(message, (Logged, Captured)):
+        if isinstance(message, (Logged, Captured, Progressed)):
             listener = self._recent.get(message.number)
             if listener is not None:
                 listener.hear(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from fastapi_taskflow.execution.processes.packing import unpack_values
-from fastapi_taskflow.execution.processes.wire import Captured, Logged
+from fastapi_taskflow.execution.processes.wire import Captured, Logged, Progressed
 from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.loggers.flood import Place
 
@@ -14,7 +14,7 @@ _START = _BARE.created - _BARE.relativeCreated / 1000
 """When this process began to count ``relativeCreated``."""
 
 
-def relay(emitter: TaskEmitter, message: Logged | Captured) -> None:
+def relay(emitter: TaskEmitter, message: Logged | Captured | Progressed) -> None:
     """Log what a body has logged; to be called in the task's context variables.
 
     A captured record is handled by the logger of its name, so that it is captured here, and
@@ -25,6 +25,9 @@ def relay(emitter: TaskEmitter, message: Logged | Captured) -> None:
         _, levelno, text, extra, place, made = message
         made["relativeCreated"] = _since_start(made["created"])
         emitter.relay(levelno, text, unpack_values(extra), Place(*place), made)
+        return
+    if isinstance(message, Progressed):
+        emitter.progress(message.progress)
         return
     record = logging.makeLogRecord(unpack_values(message.attributes))
     record.relativeCreated = _since_start(record.created)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from fastapi_taskflow.events import TaskProgress
 from fastapi_taskflow.execution.processes.packing import dumps, pack_values
-from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Message
+from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Message, Progressed
 from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of, text_of
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.emit import WHEN_AND_WHERE, TaskEmitter
+from fastapi_taskflow.loggers.progress import Gathered
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import reachable, takers
 from fastapi_taskflow.records import TRACE
@@ -32,12 +34,13 @@ class WorkerEmitter(TaskEmitter):
         send: Sends a message.
     """
 
-    __slots__ = ("_job", "_send_message")
+    __slots__ = ("_gathered", "_job", "_send_message")
 
     def __init__(self, branch: Branch, job: Job, send: Callable[[Message], None]) -> None:
         super().__init__(branch, job.context)
         self._job = job
         self._send_message = send
+        self._gathered: Gathered[TaskProgress] = Gathered(self._send_progress)
 
     @property
     def source_level(self) -> int:
@@ -61,6 +64,17 @@ class WorkerEmitter(TaskEmitter):
         made.update(current_ids())
         extra = pack_values(snapshot(extra))
         self._send_message(Logged(self._job.number, levelno, text, extra, place, made))
+
+    def progress(self, progress: TaskProgress) -> None:
+        """Send it with the next ones, of which the last one counts."""
+        self._gathered.put("", progress)
+
+    def settle_progress(self) -> None:
+        """Send what has gathered, at the end of the body."""
+        self._gathered.settle("")
+
+    def _send_progress(self, _: str, progress: TaskProgress) -> None:
+        self._send_message(Progressed(self._job.number, progress))
 
     def capture(self, original: logging.LogRecord) -> None:
         """Send another logger's record."""

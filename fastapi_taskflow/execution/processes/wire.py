@@ -9,6 +9,7 @@ import threading
 from typing import Any, NamedTuple
 
 from fastapi_taskflow.context import TaskContext
+from fastapi_taskflow.events import TaskProgress
 from fastapi_taskflow.execution.processes.packed_error import PackedError
 from fastapi_taskflow.execution.processes.packing import Payload
 
@@ -103,7 +104,14 @@ class Raised(NamedTuple):
     error: PackedError
 
 
-Message = Began | Logged | Captured | Returned | Raised
+class Progressed(NamedTuple):
+    """The body has come so far."""
+
+    number: int
+    progress: TaskProgress
+
+
+Message = Began | Logged | Captured | Progressed | Returned | Raised
 """What a worker says."""
 
 

@@ -135,6 +135,7 @@ class Worker:
                 return run_body(call)
             finally:
                 self._in_body = False
+                emitter.settle_progress()
 
 
 def _packed(job: Job, result: object) -> bytes:
