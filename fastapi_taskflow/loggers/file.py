@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from typing import Any
 
@@ -91,20 +92,21 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             elif self._rolls and self.stream is not None:
                 self._note_size(self.stream.seek(0, os.SEEK_END), self._size)
 
-    def put(self, lines: bytes) -> OSError | None:
+    def put(self, lines: Sequence[bytes]) -> OSError | None:
         """Append lines, after a roll if one is due.
 
         Returns:
             Why the file could not be rolled; the lines are in it all the same.
         """
+        data = b"".join(lines)
         stream = self.stream or self.reopen()
         failure = None
-        if self._overflows(len(lines)) and time.monotonic() >= self._roll_again:
-            failure = self._try_to_roll(len(lines))
+        if self._overflows(len(data)) and time.monotonic() >= self._roll_again:
+            failure = self._try_to_roll(len(data))
             stream = self.stream or self.reopen()
-        stream.append(lines)
+        stream.append(data, lines)
         if self._rolls:
-            news = self._note_size(stream.tell(), self._size + len(lines))
+            news = self._note_size(stream.tell(), self._size + len(data))
             if news and os.fstat(stream.fileno()).st_nlink == 0:
                 self.reopen()  # others have rolled so fast that it was removed: once more
                 return self.put(lines)
@@ -196,7 +198,8 @@ class FileLogger(HandlerObserver):
 
     Args:
         path: The file; a relative path is taken from the directory of now. Behind a symbolic
-            link, the file that it leads to is rolled, and the link stays.
+            link, the file that it leads to is rolled, and the link stays; a missing directory
+            that it leads into is not made.
         max_bytes: The size limit in bytes at which the file is rolled; 0 means none. Not
             used with ``mode="watched"``.
         backup_count: How many rolled files to keep; with 0 the file is never rolled, and

@@ -6,10 +6,13 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from io import FileIO
+from itertools import accumulate
 from stat import S_ISREG
+from typing import Any
 
 from fastapi_taskflow.errors import LogFileError
 from fastapi_taskflow.guard import let_pass
@@ -19,6 +22,9 @@ from fastapi_taskflow.loggers.observed import ObservedHandler, untold
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a batch that go out by one write."""
 
+LOCK_SECONDS = 1.0
+"""How long opening and closing a file wait for a thread that may hang in a write to it."""
+
 
 def _open_at_once(path: str, flags: int) -> int:
     """Open a path; a pipe that nobody reads is an error, where it would wait for a reader."""
@@ -27,10 +33,26 @@ def _open_at_once(path: str, flags: int) -> int:
     return descriptor
 
 
+class CutShortError(Exception):
+    """Only the first of several lines were written; the cause says why.
+
+    Attributes:
+        kept: How many.
+    """
+
+    def __init__(self, kept: int) -> None:
+        super().__init__(kept)
+        self.kept = kept
+
+
 class LogFile(FileIO):
     """An unbuffered file that is only appended to.
 
     It closes quietly with a manager that was dropped without a shutdown.
+
+    What a full disk took of a line is cut off again, unless somebody else was seen to write to
+    the file: that could cut off theirs. There, as in a pipe, it stays, and the next line begins
+    after it.
 
     Attributes:
         status: What the system said of it when it was opened.
@@ -43,18 +65,25 @@ class LogFile(FileIO):
         super().__init__(path, "a", opener=_open_at_once if hasattr(os, "O_NONBLOCK") else None)
         self.status = os.fstat(self.fileno())
         self.is_regular = S_ISREG(self.status.st_mode)
+        self._end = self.status.st_size  # where it ends, if nobody else writes to it
 
-    def append(self, lines: bytes) -> None:
-        """Write lines at the end, by one write, or leave nothing of them.
+    def append(self, data: bytes, lines: Sequence[bytes]) -> None:
+        """Write lines at the end, by one write.
+
+        Args:
+            data: The lines, joined.
+            lines: The same, one by one.
 
         Raises:
-            OSError: They can't be written.
+            OSError: None of them could be written.
+            CutShortError: Some of them could not.
         """
-        if self._torn:  # what a pipe took of a line can't be taken back: it ends here
-            lines = b"\n" + lines
-        written = self.write(lines)
-        if written != len(lines):
-            self._write_rest(lines, written or 0)
+        if self._torn:
+            data = b"\n" + data
+        written = self.write(data)
+        if written != len(data):
+            self._write_rest(data, written or 0, lines)
+        self._end += len(data)
         self._torn = False
 
     def is_named(self, path: str) -> bool:
@@ -68,29 +97,43 @@ class LogFile(FileIO):
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def _write_rest(self, lines: bytes, written: int) -> None:
-        rest = memoryview(lines)[written:]
+    def _write_rest(self, data: bytes, written: int, lines: Sequence[bytes]) -> None:
+        rest = memoryview(data)[written:]
         try:
             while rest:
                 more = self.write(rest)
                 if not more:
                     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), self.name)
                 rest = rest[more:]
-        except OSError:
-            self._take_back(len(lines) - len(rest))
+        except OSError as error:
+            kept = self._keep_whole_lines(len(data) - len(rest), lines)
+            if kept:
+                raise CutShortError(kept) from error
             raise
 
-    def _take_back(self, count: int) -> None:
-        """Cut off the part of a line that a full disk took, so that it tears no other."""
-        try:
-            end = self.tell()
-            if end == os.fstat(self.fileno()).st_size:  # nobody else has written since
-                self.truncate(end - count)
-                return
-        except OSError:  # a pipe or a device, or a file that may only be appended to
-            self._torn = self._torn or count > 0
+    def _keep_whole_lines(self, count: int, lines: Sequence[bytes]) -> int:
+        """Of so many bytes that were written, leave whole lines, and say how many those are."""
+        if not count:
+            return 0
+        ends = list(accumulate(map(len, lines), initial=int(self._torn)))
+        kept = bisect_right(ends, count) - 1
+        self._torn = False
+        part = count - ends[kept]
+        if part:
+            self._take_back(part, count)
         else:
-            self._torn = True
+            self._end += count
+        return kept
+
+    def _take_back(self, part: int, count: int) -> None:
+        """Cut off the part of a line at the end of what was written, or have it end there."""
+        self._torn = True
+        with suppress(OSError):  # a pipe or a device, or a file that may only be appended to
+            end = self.tell()
+            # Has nobody written before, between and since?
+            if end - count == self._end and end == os.fstat(self.fileno()).st_size:
+                self.truncate(end - part)
+                self._end, self._torn = end - part, False
 
     def __del__(self) -> None:
         self.close()
@@ -110,7 +153,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         try:
             line = self._line(record)
             self.look(record.created)
-            failure = self.put(line)
+            failure = self.put((line,))
             if failure is not None:
                 raise failure
         except Exception:  # noqa: BLE001  # as every handler of the standard library
@@ -145,16 +188,17 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             now: The time of what will be written, in seconds since the epoch.
         """
 
-    def put(self, lines: bytes) -> OSError | None:
+    def put(self, lines: Sequence[bytes]) -> OSError | None:
         """Append one line, or several that ``room`` allows.
 
         Returns:
             What went wrong although the lines are written.
 
         Raises:
-            OSError: They are not written.
+            OSError: None of them is written.
+            CutShortError: Some are not.
         """
-        (self.stream or self.reopen()).append(lines)
+        (self.stream or self.reopen()).append(b"".join(lines), lines)
         return None
 
     def room(self, line: bytes) -> int:
@@ -185,14 +229,30 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         """Open the file now, and make it and its directory if need be.
 
         Raises:
-            LogFileError: It can't be written.
+            LogFileError: It can't be written, or a thread hangs in a write to it.
         """
-        with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
+        try:
+            if not self._acquire_soon():
+                raise TimeoutError(errno.ETIMEDOUT, "a write to it hangs", self.baseFilename)
             try:
                 if self.stream is None:
                     self.reopen()
-            except (OSError, ValueError) as error:  # ValueError: a null character
-                raise LogFileError(self.baseFilename, error) from error
+            finally:
+                self.release()
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            raise LogFileError(self.baseFilename, error) from error
+
+    def close(self) -> None:
+        """Close the file; the next line opens it again. One that hangs is left to its thread."""
+        if self._acquire_soon():
+            try:
+                super().close()
+            finally:
+                self.release()
+
+    def _acquire_soon(self) -> bool:
+        lock: Any = self.lock  # which no subclass of ours does without
+        return bool(lock.acquire(timeout=LOCK_SECONDS))
 
     def reopen(self) -> LogFile:
         """Close the stream if there is one, and open the file that has the name now."""
@@ -209,7 +269,8 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
     def _open(self) -> LogFile:  # type: ignore[override]  # see `stream`
         with suppress(FileNotFoundError):
             return LogFile(self.baseFilename)
-        os.makedirs(os.path.dirname(os.path.realpath(self.baseFilename)), exist_ok=True)
+        # Not what a link leads to: whoever can put one here could have any directory made.
+        os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
         return LogFile(self.baseFilename)
 
     def _line(self, record: logging.LogRecord) -> bytes:
@@ -225,15 +286,16 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             let_pass(error)
         return self.room(line)
 
-    def _put_safely(self, lines: list[bytes], failed: Callable[[BaseException], None]) -> None:
+    def _put_safely(self, lines: Sequence[bytes], failed: Callable[[BaseException], None]) -> None:
         try:
-            failure: BaseException | None = self.put(b"".join(lines))
+            failure: BaseException | None = self.put(lines)
+            lines = ()
+        except CutShortError as cut:
+            failure, lines = None, lines[cut.kept :]
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
-            if len(lines) > 1:  # nothing of them is in the file: each has its own chance
-                for line in lines:
-                    self._put_safely([line], failed)
-                return
-            failure = error
+            failure, lines = (error, ()) if len(lines) == 1 else (None, lines)
         if failure is not None:
             failed(failure)
+        for line in lines:  # not in the file: each has its own chance
+            self._put_safely([line], failed)

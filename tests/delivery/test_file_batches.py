@@ -219,6 +219,86 @@ print(*(error.strerror for error in lost), sep="\\n")
     assert path.read_text().splitlines() == [*numbers, "short", "back", "again"]
 
 
+FULL_AND_SHARED = """
+import logging, resource, signal, sys
+from fastapi_taskflow import handlers
+
+kind, path, when = sys.argv[1:]
+
+def record(text):
+    return logging.LogRecord("batch", 20, "", 1, text, (), None)
+
+def somebody_writes(*args):
+    allow(100_000)
+    with open(path, "a") as file:
+        file.write("other\\n")
+
+def allow(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+handler = getattr(handlers, kind)(path)
+handler.setFormatter(logging.Formatter("%(message)s"))
+if when == "before":
+    somebody_writes()
+else:  # at once when there is no more room: before the handler can do anything about it
+    signal.signal(signal.SIGXFSZ, somebody_writes)
+allow(1000)
+lost = []
+handler.emit_batch([record(f"{number:014}") for number in range(100)], lost.append)
+allow(100_000)
+handler.emit_batch([record("back"), record("again")], lost.append)
+print(len(lost))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("kind", ["TaskRotatingFileHandler", "TaskWatchedFileHandler"])
+def test_a_disk_that_fills_up_while_others_write_costs_nobody_a_line_nor_doubles_one(
+    tmp_path: Path,
+    kind: str,
+    when: str,
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Part of one line stays: to cut it off could cut off somebody else's line."""
+    path = tmp_path / "tasks.log"
+
+    done = run_python(FULL_AND_SHARED, kind, str(path), when)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in path.read_text().splitlines() if line]
+    whole = [line for line in lines if len(line) == 14]
+    assert whole == [f"{number:014}" for number in range(100 - int(done.stdout))]
+    parts = [line for line in lines if line not in (*whole, "other", "back", "again")]
+    assert len(parts) == 1
+    assert parts[0].startswith("0000")
+    assert parts[0].endswith("other") == (when == "meanwhile")
+    assert ("other" in lines) == (when == "before")
+    assert lines[-2:] == ["back", "again"]
+    assert (int(done.stdout) == 0) == (when == "meanwhile")
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+def test_a_pipe_that_is_slow_has_each_line_told_of_once_it_is_written(
+    tmp_path: Path, kind: type[FileHandler]
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    seen: list[tuple[bytes, int]] = []
+
+    def records() -> Iterator[logging.LogRecord]:
+        for number in range(3):
+            yield record(str(number))
+            seen.append((os.read(reader, 100), sum(told)))
+
+    told: list[int] = []
+    with opened(kind(fifo)) as handler:
+        handler.emit_batch(records(), unexpected, told.append)
+
+    os.close(reader)
+    assert seen == [(b"0\n", 1), (b"1\n", 2), (b"2\n", 3)]
+
+
 @pytest.mark.parametrize("vanish", ["renamed", "deleted", "directory deleted"])
 @pytest.mark.parametrize("kind", HANDLERS)
 def test_a_file_that_vanished_is_made_anew_by_the_next_batch(

@@ -291,6 +291,43 @@ def test_a_pipe_that_nobody_reads_is_a_clear_error_at_startup(tmp_path: Path, mo
         asyncio.run(FileLogger(fifo, mode=mode).startup())
 
 
+def read_until(reader: int, end: bytes) -> None:
+    seen = b""
+    while not seen.endswith(end):
+        seen = seen[-100:] + os.read(reader, 65_536)
+
+
+def test_a_file_that_hangs_is_an_error_at_the_next_start_and_no_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastapi_taskflow.loggers.line_file.LOCK_SECONDS", 0.05)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    observer = FileLogger(fifo, queued=True)
+    manager = TaskManager(loggers=[observer], drain_timeout=0.05)
+
+    async def say_much() -> None:
+        for _ in range(200):
+            task_log("x" * 1000)  # more than the 65,536 bytes that a pipe holds
+
+    async def use() -> None:
+        async with manager:
+            await manager.execute(say_much)
+        with pytest.raises(LogFileError, match="a write to it hangs"):
+            await manager.startup()
+        os.set_blocking(reader, True)
+        reading = asyncio.create_task(asyncio.to_thread(read_until, reader, b" again\n"))
+        while manager.observer_stats()["FileLogger"].queued:  # noqa: ASYNC110  # its own figures
+            await asyncio.sleep(0)
+        async with manager:
+            await manager.execute(say, "again")
+            await reading
+
+    asyncio.run(asyncio.wait_for(use(), 60))
+    os.close(reader)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_pipe_whose_reader_leaves_tears_no_line_for_the_next_reader(
     tmp_path: Path, mode: str
@@ -428,13 +465,38 @@ def test_a_file_by_two_names_is_one_file_and_the_file_itself_is_rolled(
     assert manager.observer_stats()["FileLogger-2"].errors == 0
 
 
-def test_a_link_into_a_missing_directory_makes_it(tmp_path: Path) -> None:
-    link = tmp_path / "link.log"
-    link.symlink_to(tmp_path / "not" / "yet" / "tasks.log")
+def test_a_link_into_a_missing_directory_makes_none(tmp_path: Path) -> None:
+    link, missing = tmp_path / "link.log", tmp_path / "not" / "yet"
+    link.symlink_to(missing / "tasks.log")
+    manager = TaskManager(loggers=[FileLogger(link)])
 
-    TaskManager(loggers=[FileLogger(link)]).run(say, "hello")
+    with pytest.raises(LogFileError, match="No such file or directory"):
+        manager.run(say, "hello")
 
-    assert messages(tmp_path / "not" / "yet" / "tasks.log") == ["hello"]
+    assert not missing.parent.exists()
+    missing.mkdir(parents=True)
+    manager.run(say, "again")
+    assert messages(missing / "tasks.log") == ["again"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_link_that_is_put_in_the_files_place_has_no_directory_made(
+    tmp_path: Path, mode: str
+) -> None:
+    path, missing = tmp_path / "tasks.log", tmp_path / "not" / "yet"
+    manager = TaskManager(loggers=[FileLogger(path, mode=mode)])
+    run_at(0, manager, "first")
+    path.unlink()
+    path.symlink_to(missing / "tasks.log")
+
+    run_at(1, manager, "lost")
+    path.unlink()
+    run_at(2, manager, "last")
+
+    assert not missing.parent.exists()
+    assert messages(path) == ["last"]
+    stats = manager.observer_stats()["FileLogger"]
+    assert (stats.delivered, stats.errors) == (2, 1)
 
 
 @pytest.mark.parametrize("mode", MODES)
