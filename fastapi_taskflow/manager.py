@@ -22,6 +22,7 @@ from fastapi_taskflow.errors import (
 from fastapi_taskflow.events import Event, News
 from fastapi_taskflow.execution.options import RetryOn, make_options
 from fastapi_taskflow.execution.processes.pool import ProcessPool
+from fastapi_taskflow.execution.results import MAX_RESULT_BYTES, Results
 from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.threads import SHARED_THREADS, WorkerThreads
@@ -84,7 +85,8 @@ class TaskManager:
             None means no limit.
         redact: What takes secrets out of messages, extras, tags, errors and tracebacks before
             anything is stored or sent, to whomever: a ``RedactFilter``, or the names of
-            secret keys. Arguments, results and ``get_task_context()`` stay as they are.
+            secret keys. Arguments and ``get_task_context()`` stay as they are, and so does the
+            result in memory; stored and shown it is without secrets.
         max_concurrent_tasks: The most tasks that run at once, others wait as PENDING; None
             means no limit.
         max_sync_threads: The size of a pool of threads for this manager's sync functions;
@@ -92,14 +94,18 @@ class TaskManager:
         max_processes: The most worker processes that run ``executor="process"`` functions at
             once, others wait as PENDING; None means one for each processor.
         max_log_entries: The most entries kept of one task's log, the newest.
-        max_finished_tasks: The most ended tasks kept in memory, the newest.
+        max_finished_tasks: The most ended tasks kept in memory, the newest, with their
+            arguments and results.
+        max_result_bytes: The most bytes of JSON that are stored, and shown, of what a task
+            returns. What has more, or is not JSON, is kept in memory only.
         shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
             SIGINT where there was one.
         drain_timeout: Seconds that all async observers together get for waiting events.
         requeue_pending: Whether every task that had not begun when its process stopped, or died,
             runs in another one, as if its function had ``persist=True``.
         encrypt_args_key: A Fernet key, or several, of which the first one encrypts the
-            arguments in the database and the others still open what was encrypted before.
+            arguments and results in the database and the others still open what was encrypted
+            before. Routes don't show such results.
         store_timeout: Seconds that a task waits for the database, before its body and at its
             end; it goes on then, and what happened is written once the database is back.
 
@@ -128,6 +134,7 @@ class TaskManager:
         max_processes: int | None = None,
         max_log_entries: int = MAX_LOG_ENTRIES,
         max_finished_tasks: int = MAX_FINISHED_TASKS,
+        max_result_bytes: int = MAX_RESULT_BYTES,
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
         drain_timeout: Seconds = DRAIN_TIMEOUT,
         requeue_pending: bool = False,
@@ -163,6 +170,7 @@ class TaskManager:
             redactor=redactor,
             keeper=self._store,
         )
+        self._results = Results(vault, redactor, whole_number("max_result_bytes", max_result_bytes))
         self._registry = TaskRegistry()
         threads = SHARED_THREADS
         if max_sync_threads is not None:
@@ -182,6 +190,7 @@ class TaskManager:
                 threads,
                 ProcessPool(max_processes),
                 Capture(capture_loggers, self._branch),
+                self._results,
                 log_prints=yes_or_no("log_prints", log_prints),
                 store_timeout=seconds("store_timeout", store_timeout),
             ),
@@ -358,7 +367,7 @@ class TaskManager:
         record = self._store.get(task_id)
         if record is None:
             raise TaskNotFoundError(task_id)
-        return record
+        return self._results.opened(record)
 
     @overload
     def watch(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from fastapi_taskflow.events import LogEvent, TaskStatus
+from fastapi_taskflow.execution.results import shown
 from fastapi_taskflow.loggers.ledger import ObserverStats
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store import LogEntry, TaskRecord, Totals
@@ -52,11 +54,17 @@ class TaskDetail(TaskSummary):
     stacktrace: PlainText | None
     logs: Annotated[list[PlainText], Field(description="The log, a line an entry, oldest first.")]
     logs_dropped: Annotated[int, Field(description="Older entries that were dropped.")]
+    result: Annotated[Any, Field(description="What it returned, as JSON.")]
+    result_dropped: Annotated[
+        str | None,
+        Field(description="Why that is not here: too large, not JSON, not stored, encrypted."),
+    ]
 
     @classmethod
     def of(cls, record: TaskRecord) -> Self:
         """The answer for a record."""
-        return cls.model_validate(record)
+        result, dropped = shown(record)
+        return cls.model_validate(replace(record, result=result, result_dropped=dropped))
 
 
 class Entry(BaseModel):

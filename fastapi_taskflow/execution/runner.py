@@ -21,6 +21,7 @@ from fastapi_taskflow.execution.processes.attempt import completed, make_job
 from fastapi_taskflow.execution.processes.calls import Call
 from fastapi_taskflow.execution.processes.packing import Payload, pack_call
 from fastapi_taskflow.execution.processes.pool import ProcessPool
+from fastapi_taskflow.execution.results import Results
 from fastapi_taskflow.execution.retry import may_retry, retry_delay
 from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.span import TaskSpan, task_span
@@ -118,6 +119,7 @@ class Runner:
         threads: Where sync bodies run.
         processes: Where bodies run that have a process to run in.
         capture: What other loggers' records become entries.
+        results: What packs the results.
         log_prints: Whether prints become entries where a function's options don't say.
         store_timeout: Seconds that the store gets to make it last that a task has begun.
     """
@@ -129,6 +131,7 @@ class Runner:
         threads: WorkerThreads,
         processes: ProcessPool,
         capture: Capture,
+        results: Results,
         *,
         log_prints: bool,
         store_timeout: float,
@@ -139,6 +142,7 @@ class Runner:
         self._threads = threads
         self._processes = processes
         self._capture = capture
+        self._results = results
         self._log_prints = log_prints
 
     async def run(self, execution: Execution) -> None:
@@ -206,7 +210,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  # the task's own code
             let_pass(error, within=here)
             return Failure(error, redactor)
-        progress.succeed(result)
+        progress.succeed(**self._results.fields(result))
         return None
 
     async def _begin(self, execution: Execution) -> bool:

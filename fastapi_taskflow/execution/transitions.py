@@ -67,9 +67,14 @@ class Progress:
         self.emitter = emitter
         return True
 
-    def succeed(self, result: object) -> bool:
-        """The body has returned. Returns whether the task had not ended before."""
-        return self._end(TaskStatus.SUCCESS, result=result)
+    def succeed(self, result: object, **about: Any) -> bool:
+        """The body has returned. Returns whether the task had not ended before.
+
+        Args:
+            result: What it returned.
+            **about: What else the record says of that.
+        """
+        return self._end(TaskStatus.SUCCESS, result=result, **about)
 
     def fail(self, failure: Failure) -> bool:
         """The last attempt has failed. Returns whether the task had not ended before."""

@@ -54,7 +54,8 @@ class TaskRecord:
         duration: Seconds from the first start to the end, retries included.
         attempt: Zero-based index of the last attempt.
         retries_used: How many retries it has used.
-        result: What its body returned; kept in memory only.
+        result: What its body returned: the object itself in the process that ran it, as plain
+            JSON types where it comes from a database.
         error: The message of the error that it failed with.
         stacktrace: That error's traceback.
         logs: Its log, a line an entry, the oldest first.
@@ -63,6 +64,9 @@ class TaskRecord:
         owner: Which process has it, as the database knows processes; None without one.
         persist: Whether it runs in another process if its own dies before it has begun.
         requeue_on_interrupt: Whether it runs again if it was interrupted.
+        packed_result: Its result as it is stored: JSON, or encrypted; None where it is not.
+        result_dropped: Why the result is not stored: "too large", "not JSON"; or, of one that is
+            not in this process, "not stored", or "encrypted" with a key that is not there.
         progress: How far its last attempt has come, if it has said so.
     """
 
@@ -89,3 +93,5 @@ class TaskRecord:
     persist: bool = False
     requeue_on_interrupt: bool = False
     progress: TaskProgress | None = None
+    packed_result: str | None = field(default=None, repr=False)
+    result_dropped: str | None = None

@@ -50,6 +50,9 @@ _PROGRESS = (tasks.c.progress_done, tasks.c.progress_total, tasks.c.progress_mes
 RECORD = (*(tasks.c[name] for name in FIELDS), *_PROGRESS)
 """The columns to read a record from."""
 
+DETAIL = (*RECORD, tasks.c.result.label("packed_result"))
+"""The same, with what its task returned, which may be long."""
+
 WHOLE = (*RECORD, tasks.c.args.label("packed"))
 """The same, with what is needed to run its task again."""
 
@@ -73,7 +76,8 @@ def change_row(record: TaskRecord) -> dict[str, Any]:
     row = {name: getattr(record, name) for name in _CHANGING}
     error = None if record.error is None else cut(record.error)
     search = searchable(record.task_id, cut(record.func_name), error)
-    return {**row, **_progress_row(record), "status": record.status.value, "search": search}
+    row.update(status=record.status.value, result=record.packed_result, search=search)
+    return {**row, **_progress_row(record)}
 
 
 def tag_rows(record: TaskRecord) -> Iterator[dict[str, str]]:

@@ -44,6 +44,7 @@ from fastapi_taskflow.store.memory import TIMED
 from fastapi_taskflow.store.migrations import migrate, version_of
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.rows import (
+    DETAIL,
     ENTRY,
     RECORD,
     change_row,
@@ -161,7 +162,7 @@ class Database:
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
         with self.reading() as connection:
-            row = connection.execute(select(*RECORD).where(tasks.c.task_id == task_id)).first()
+            row = connection.execute(select(*DETAIL).where(tasks.c.task_id == task_id)).first()
         return None if row is None else record_of(row)
 
     def entries(self, task_id: str) -> list[LogEntry]:
