@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from fastapi_taskflow.errors import ConfigurationTypeError
@@ -16,8 +16,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Signal:
+    """Whether a task was cancelled: one for all its attempts."""
+
+    __slots__ = ("is_set",)
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+
+_NEVER = _Signal()
+"""What a context has that was copied, or is in another process."""
+
+
+class _Told:
+    """Holds the signal, which is no field: it counts neither for equality nor in a copy."""
+
+    __slots__ = ("_signal",)
+
+    _signal: _Signal
+
+
 @dataclass(frozen=True, slots=True)
-class TaskContext:
+class TaskContext(_Told):
     """The task that the calling code belongs to.
 
     Attributes:
@@ -31,6 +52,30 @@ class TaskContext:
     func_name: str
     attempt: int
     tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Have a signal of one's own."""
+        object.__setattr__(self, "_signal", _Signal())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled, as it is now: a body in a thread looks, and returns.
+
+        In a worker process, which is ended, it stays False.
+        """
+        return getattr(self, "_signal", _NEVER).is_set
+
+
+def next_attempt(context: TaskContext) -> TaskContext:
+    """The context of the attempt after this one. Whoever has this one is told with it."""
+    following = replace(context, attempt=context.attempt + 1)
+    object.__setattr__(following, "_signal", context._signal)  # noqa: SLF001  # this module's
+    return following
+
+
+def tell_cancelled(context: TaskContext) -> None:
+    """Tell all who have this context, or one of another attempt, that the task is cancelled."""
+    context._signal.is_set = True  # noqa: SLF001  # this module's
 
 
 class ContextCarrier(Protocol):

@@ -44,6 +44,8 @@ STORE_SECONDS = 5.0
 
 CALLED_OFF = "it was called off before it was stored"
 
+CANCELLED_ELSEWHERE = "it was cancelled by a request to another process"
+
 STORE_TURN = 0.005
 """Seconds between two looks at a store that is being flushed."""
 
@@ -228,6 +230,27 @@ class TaskEngine:
         if execution.task is None and execution.progress.cancel(reason):
             self._active.remove(execution)
 
+    def cancel(self, task_id: str, reason: str) -> bool:
+        """Cancel a task of this process; called by any thread.
+
+        Args:
+            task_id: The task.
+            reason: Its error.
+
+        Returns:
+            Whether it was such a task, and had not ended.
+        """
+        execution = self._active.find(task_id)
+        if execution is None or not execution.cancel(self._branch.redact_text(reason)):
+            return False
+        if execution.task is None:
+            self._active.remove(execution)
+        return True
+
+    def cancel_requested(self, task_id: str) -> None:
+        """Cancel a task, as another process has asked for it."""
+        self.cancel(task_id, CANCELLED_ELSEWHERE)
+
     # Running
 
     async def run(self, execution: Execution, *, drain: bool = False) -> None:
@@ -248,9 +271,10 @@ class TaskEngine:
         await self.store.flush_async(self._store_timeout)
         if self._yield_to_holder(execution) is not None:
             return
-        task = execution.run_by(self._runner)
-        task.add_done_callback(lambda task: self._ended(execution, task))
-        await asyncio.wait({task})
+        if not execution.context.cancelled:
+            task = execution.run_by(self._runner)
+            task.add_done_callback(lambda task: self._ended(execution, task))
+            await asyncio.wait({task})
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
@@ -332,8 +356,8 @@ class TaskEngine:
         self._look_after_others()
 
     def _look_after_others(self) -> None:
-        """Take over, now and then, what processes have left that are dead."""
-        self.store.look_after(self._rescue.decide, self._rescue.take)
+        """Take over, now and then, what processes have left that are dead, and hear the living."""
+        self.store.look_after(self._rescue.decide, self._rescue.take, self.cancel_requested)
 
     async def start(self) -> None:
         """Open everything, run the observers' ``startup()``, and serve on this loop."""

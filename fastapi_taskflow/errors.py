@@ -118,6 +118,20 @@ class TaskNotFoundError(TaskflowError, LookupError):
         self.task_id = task_id
 
 
+class TaskEndedError(TaskflowError, RuntimeError):
+    """A task can't be cancelled, as it has ended.
+
+    Args:
+        task_id: The task.
+        status: How it has ended.
+    """
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(f"the task {task_id} can't be cancelled: it has ended as {status}")
+        self.task_id = task_id
+        self.status = status
+
+
 class ShuttingDownError(TaskflowError, RuntimeError):
     """The manager has begun to shut down and accepts no more tasks.
 

@@ -12,6 +12,7 @@ from fastapi import BackgroundTasks, FastAPI
 
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
+from fastapi_taskflow.control import CANCELLED, Control
 from fastapi_taskflow.engine import TaskEngine
 from fastapi_taskflow.errors import (
     ConfigurationError,
@@ -200,6 +201,7 @@ class TaskManager:
             vault=vault,
             requeue_pending=yes_or_no("requeue_pending", requeue_pending),
         )
+        self._control = Control(self._engine, self._store)
         self._users = 0
         stop_at_exit(self._engine)
 
@@ -357,6 +359,28 @@ class TaskManager:
         if loop is not None and loop.is_running():
             return asyncio.run_coroutine_threadsafe(call, loop).result()
         return asyncio.run(call)
+
+    async def cancel(self, task_id: str, *, reason: str = CANCELLED) -> TaskRecord:
+        """Cancel a task that has not ended, of this process or of another one on the database.
+
+        One that has not begun never does. An async function is cancelled, a worker process
+        ended, a sync function told by ``get_task_context().cancelled`` and no longer awaited.
+        There are no more retries, and whatever the body still does changes nothing.
+
+        Args:
+            task_id: The task.
+            reason: Its error from now on; a task of another process has one that says so.
+
+        Returns:
+            The record. A task of another process is cancelled by that one, within about a
+            second; where it has not been in two, the record's status is still what it was.
+
+        Raises:
+            TaskNotFoundError: There is none of this id.
+            TaskEndedError: It has ended.
+            StoreError: The request to the other process can't be written to the database.
+        """
+        return await self._control.cancel(task_id, reason)
 
     def get_task(self, task_id: str) -> TaskRecord:
         """A task's record as it is now, with its logs.

@@ -20,6 +20,8 @@ from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import TaskRecord, TaskStore
 from fastapi_taskflow.store.base import Fate
 
+CANCELLED_LATE = "it was cancelled by a request to another process; its own one is gone"
+
 
 class Rescue:
     """Takes over tasks whose process is dead. Its methods may be called by any thread.
@@ -58,6 +60,8 @@ class Rescue:
 
         What may run again, but not here, is left to a process that knows its function.
         """
+        if record.cancel_requested:
+            return Fate.CANCEL
         function = self._registry.named(record.func_name)
         again = self._runs_again(record, function)
         if again and record.packed is not None:
@@ -66,11 +70,14 @@ class Rescue:
 
     def take(self, record: TaskRecord, fate: Fate) -> None:
         """See to a task that was taken over."""
-        if fate is Fate.AGAIN:
+        if fate is Fate.AGAIN or record.status is TaskStatus.INTERRUPTED:
             again = TaskStatus.PENDING
             record = replace(record, status=again, end_time=None, duration=None, error=None)
         self._store.take_over(record)
         progress = self._progress(record)
+        if fate is Fate.CANCEL:
+            progress.cancel(CANCELLED_LATE)
+            return
         function = self._registry.named(record.func_name)
         if fate is Fate.INTERRUPT or function is None or record.packed is None:
             progress.interrupt()

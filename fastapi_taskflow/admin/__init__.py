@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from fastapi_taskflow.admin.actions import action_routes
 from fastapi_taskflow.admin.routes import task_routes
 from fastapi_taskflow.admin.stream import stream_route
 from fastapi_taskflow.background import InstallMiddleware
+from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.manager import TaskManager
 
@@ -26,6 +28,8 @@ class TaskAdmin:
         path: Where its routes are, such as ``/tasks``.
         auto_install: Whether endpoints with the plain ``BackgroundTasks`` annotation are
             given managed background tasks too.
+        read_only: Whether to leave out the routes that change something. Whoever reaches the
+            others can cancel tasks: guarding them is the app's part.
 
     Raises:
         ConfigurationError: The app or the manager is none, or the path is none or taken.
@@ -38,6 +42,7 @@ class TaskAdmin:
         *,
         path: str = "/tasks",
         auto_install: bool = False,
+        read_only: bool = False,
     ) -> None:
         if not isinstance(app, FastAPI):
             raise ConfigurationTypeError("app", app, "a FastAPI app")
@@ -46,6 +51,7 @@ class TaskAdmin:
         if not str(path).startswith("/") or path.endswith("/"):
             expected = 'a path that begins with "/" and does not end with it, such as "/tasks"'
             raise ConfigurationError("path", path, expected)
+        yes_or_no("read_only", read_only)
         taken: set[str] = getattr(app.state, _PATHS, set())
         if path in taken:
             expected = "a path of its own: another manager's routes are there"
@@ -56,6 +62,8 @@ class TaskAdmin:
         self.path = path
         app.include_router(stream_route(task_manager), prefix=path)
         app.include_router(task_routes(task_manager), prefix=path)
+        if not read_only:
+            app.include_router(action_routes(task_manager), prefix=path)
         task_manager.init_app(app)
         if auto_install:
             app.add_middleware(InstallMiddleware, engine=task_manager.engine)

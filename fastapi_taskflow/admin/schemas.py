@@ -208,3 +208,9 @@ class Problem(BaseModel):
     """Why a request was turned down."""
 
     detail: str
+
+
+class Ended(Problem):
+    """Why a task can't be changed any more."""
+
+    status: TaskStatus

@@ -33,6 +33,11 @@ class ActiveTasks:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
                 waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
 
+    def find(self, task_id: str) -> Execution | None:
+        """The execution of this id, if it is one of these."""
+        with self._guard:
+            return self._executions.get(task_id)
+
     async def wait_idle(self, timeout: float) -> None:
         """Wait until nothing runs, for so many seconds at most."""
         waiter = asyncio.get_running_loop().create_future()

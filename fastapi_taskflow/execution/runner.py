@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from fastapi_taskflow.context import TaskContext, active_task
+from fastapi_taskflow.context import TaskContext, active_task, tell_cancelled
 from fastapi_taskflow.errors import WorkerLostError
 from fastapi_taskflow.execution.call import BodyEndedError, call_function, in_thread
 from fastapi_taskflow.execution.failure import Failure
@@ -90,6 +90,21 @@ class Execution:
         """End it, from any thread. A body in a thread is no longer awaited, a process ends."""
         # In its context variables, a copy, as they are in use: the news has its span's ids.
         self.variables.copy().run(self.interrupted)
+        self._stop()
+
+    def cancel(self, reason: str) -> bool:
+        """Cancel it, from any thread, and stop it as ``interrupt()`` does.
+
+        Returns:
+            Whether it had not ended.
+        """
+        if not self.variables.copy().run(self.progress.cancel, reason):
+            return False
+        tell_cancelled(self.context)  # only now: a body that is told returns, which is no success
+        self._stop()
+        return True
+
+    def _stop(self) -> None:
         if self.task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nothing runs there
                 self.task.get_loop().call_soon_threadsafe(self.task.cancel)

@@ -120,6 +120,10 @@ class Branch:
         """The budget of a new task; None where there is no limit."""
         return None if self.log_limit is None else Budget(self.log_limit)
 
+    def redact_text(self, text: str) -> str:
+        """A text without secrets."""
+        return text if self.redactor is None else self.redactor.text(text)
+
     def redact_tags(self, tags: dict[str, str]) -> dict[str, str]:
         """The tags without secrets, as they are stored."""
         return tags if self.redactor is None else self.redactor.mapping(tags)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from fastapi_taskflow.context import TaskContext, active_task
+from fastapi_taskflow.context import TaskContext, active_task, next_attempt
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.loggers.birth import (
@@ -133,8 +133,7 @@ class TaskEmitter:
 
     def next_attempt(self) -> TaskEmitter:
         """The voice of the attempt after this one. What is late of this one keeps its own."""
-        context = replace(self.context, attempt=self.context.attempt + 1)
-        return TaskEmitter(self.branch, context, self._order, self._budget)
+        return TaskEmitter(self.branch, next_attempt(self.context), self._order, self._budget)
 
     def log(
         self,

@@ -24,6 +24,7 @@ class Fate(Enum):
 
     LEAVE = "leave"
     INTERRUPT = "interrupt"
+    CANCEL = "cancel"
     AGAIN = "again"
 
 
@@ -32,6 +33,9 @@ Decide = Callable[[TaskRecord], Fate]
 
 Take = Callable[[TaskRecord, Fate], None]
 """What sees to it."""
+
+Cancel = Callable[[str], None]
+"""What cancels the task of this id, as another process has asked."""
 
 
 class Position(NamedTuple):
@@ -149,16 +153,29 @@ class TaskStore(ABC):
         """
         return nullcontext()
 
-    def look_after(self, decide: Decide, take: Take) -> None:  # memory has no other processes
-        """Begin to take over what dead processes have left, in a thread.
+    # Memory has no other processes.
+    def look_after(self, decide: Decide, take: Take, cancel: Cancel) -> None:
+        """Begin, in a thread, to take over what dead processes have left, and to hear the living.
 
         Args:
             decide: Says what becomes of a task. May be called at any time.
             take: Called with each task that was taken over, and what becomes of it.
+            cancel: Called with each task of this process that another one wants cancelled.
         """
 
     def take_over(self, record: TaskRecord) -> None:
         """Keep a record that was taken over."""
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """A record without its logs, or None."""
+        return self.get(task_id)
+
+    def request_cancel(self, task_id: str) -> None:  # nor are there tasks of others
+        """Ask the process that has a task to cancel it, or whoever takes it over.
+
+        Raises:
+            StoreError: The database can't be written now.
+        """
 
     @property
     def is_durable(self) -> bool:

@@ -1,4 +1,4 @@
-"""The thread that says that this process lives, and takes over from those that don't."""
+"""The thread that says that this process lives, hears others, and takes over from the dead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import weakref
 from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.base import Decide, Take
+from fastapi_taskflow.store.base import Cancel, Decide, Take
 from fastapi_taskflow.store.leases import Lease
 
 BEAT_SECONDS = 5.0
@@ -18,6 +18,9 @@ BEAT_SECONDS = 5.0
 
 REPORT_SECONDS = 60.0
 JOIN_SECONDS = 1.0
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at what other processes want cancelled here."""
 
 
 class Beats:
@@ -43,20 +46,29 @@ class Beats:
         self._stopped = threading.Event()
         self._bell = threading.Event()
 
-    def start(self, decide: Decide, take: Take) -> None:
+    def ring(self) -> None:
+        """Beat, and look, at once."""
+        self._bell.set()
+
+    def start(self, decide: Decide, take: Take, cancel: Cancel) -> None:
         """Begin, or look again, at once.
 
         Args:
             decide: A method that says what becomes of a dead process's task.
             take: A method that sees to it.
+            cancel: A method that cancels a task of this process.
         """
         self._bell.set()
         if self._thread is None:
             self._stopped = threading.Event()
-            methods = weakref.WeakMethod(decide), weakref.WeakMethod(take)
             self._thread = threading.Thread(
                 target=self._run,
-                args=(*methods, self._stopped),
+                args=(
+                    weakref.WeakMethod(decide),
+                    weakref.WeakMethod(take),
+                    weakref.WeakMethod(cancel),
+                    self._stopped,
+                ),
                 name="fastapi_taskflow-lease",
                 daemon=True,
             )
@@ -82,16 +94,34 @@ class Beats:
         self,
         decide: weakref.WeakMethod[Decide],
         take: weakref.WeakMethod[Take],
+        cancel: weakref.WeakMethod[Cancel],
         stopped: threading.Event,
     ) -> None:
+        due = 0.0
         while not stopped.is_set():
+            now = time.monotonic()
+            is_due = self._bell.is_set() or now >= due
             self._bell.clear()
             try:
-                if not self._beat(decide, take, stopped):
+                if is_due:
+                    due = now + BEAT_SECONDS
+                    if not self._beat(decide, take, stopped):
+                        break
+                if not self._look(cancel):
                     break
             except (SQLAlchemyError, OSError) as error:
                 self._report("%s; it is tried again", error)
-            self._bell.wait(BEAT_SECONDS)
+            self._bell.wait(LOOK_SECONDS)
+
+    def _look(self, cancel: weakref.WeakMethod[Cancel]) -> bool:
+        """Do as others have asked. Returns False where there is nobody to do it for."""
+        unwanted = self._lease.unwanted()
+        cancelling = cancel()
+        if cancelling is None:
+            return False
+        for task_id in unwanted:
+            cancelling(task_id)
+        return True
 
     def _beat(
         self,

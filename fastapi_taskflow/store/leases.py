@@ -17,7 +17,7 @@ from fastapi_taskflow.store.base import Decide, Fate
 from fastapi_taskflow.store.processes import Process, this_process
 from fastapi_taskflow.store.record import TaskRecord
 from fastapi_taskflow.store.rows import WHOLE, record_of
-from fastapi_taskflow.store.schema import owners, tasks
+from fastapi_taskflow.store.schema import UNFINISHED, owners, tasks
 from fastapi_taskflow.store.sql import Database
 
 DEAD_SECONDS = 15.0
@@ -85,6 +85,16 @@ class Lease:
                 connection.execute(owners.delete().where(owners.c.owner == self.owner))
             self.start_afresh()  # what is left of its tasks is for anyone, this process too
 
+    def unwanted(self) -> list[str]:
+        """The ids of this process's tasks that another one wants cancelled.
+
+        Raises:
+            SQLAlchemyError: The database can't be read now.
+        """
+        own = and_(tasks.c.owner == self.owner, UNFINISHED, tasks.c.cancel_requested.is_(True))
+        with self._database.reading() as connection:
+            return list(connection.scalars(select(tasks.c.task_id).where(own)))
+
     def claim(self, decide: Decide) -> Iterator[tuple[TaskRecord, Fate]]:
         """Take over tasks of dead processes, each by one process only.
 
@@ -111,8 +121,9 @@ class Lease:
     def _orphans(self, connection: Connection, dead: list[str]) -> list[TaskRecord]:
         living = select(owners.c.owner).where(owners.c.owner.not_in(dead))
         others = and_(tasks.c.owner != self.owner, tasks.c.owner.not_in(living))
-        chosen = select(*WHOLE).where(_UNFINISHED, or_(tasks.c.owner.is_(None), others))
-        rows = connection.execute(chosen.order_by(tasks.c.created_at).limit(CLAIMS)).all()
+        chosen = select(*WHOLE).where(_LEFT, or_(tasks.c.owner.is_(None), others))
+        first = (tasks.c.cancel_requested.desc(), tasks.c.created_at)
+        rows = connection.execute(chosen.order_by(*first).limit(CLAIMS)).all()
         return [record_of(row) for row in rows]
 
     def _forget(self, dead: list[str]) -> None:
@@ -144,8 +155,8 @@ class Lease:
             return connection.execute(statement).rowcount == 1
 
 
-_UNFINISHED: ColumnElement[bool] = or_(
-    tasks.c.status.in_([TaskStatus.PENDING.value, TaskStatus.RUNNING.value]),
+_LEFT: ColumnElement[bool] = or_(
+    UNFINISHED,
     and_(tasks.c.status == TaskStatus.INTERRUPTED.value, tasks.c.requeue_on_interrupt.is_(True)),
 )
 """What a process leaves behind that is not at its end, or is to run again."""

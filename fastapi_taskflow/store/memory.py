@@ -135,6 +135,11 @@ class MemoryStore(TaskStore):
         live = self._tasks.get(task_id)
         return None if live is None else live.with_logs()
 
+    def find(self, task_id: str) -> TaskRecord | None:
+        """A record without its logs, or None."""
+        live = self._tasks.get(task_id)
+        return None if live is None else live.record
+
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries, or None."""
         live = self._tasks.get(task_id)

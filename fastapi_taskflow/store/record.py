@@ -68,6 +68,7 @@ class TaskRecord:
         result_dropped: Why the result is not stored: "too large", "not JSON"; or, of one that is
             not in this process, "not stored", or "encrypted" with a key that is not there.
         progress: How far its last attempt has come, if it has said so.
+        cancel_requested: Whether another process than its own was told to cancel it.
     """
 
     task_id: str
@@ -93,5 +94,6 @@ class TaskRecord:
     persist: bool = False
     requeue_on_interrupt: bool = False
     progress: TaskProgress | None = None
+    cancel_requested: bool = False
     packed_result: str | None = field(default=None, repr=False)
     result_dropped: str | None = None

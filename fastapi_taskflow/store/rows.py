@@ -30,6 +30,7 @@ FIELDS = (
     "owner",
     "persist",
     "requeue_on_interrupt",
+    "cancel_requested",
 )
 """What of a record is in columns of the same names."""
 

@@ -77,6 +77,9 @@ tasks = _table(
     Index("ix_taskflow_tasks_owner", "owner", "status"),
 )
 
+UNFINISHED = tasks.c.status.in_(["pending", "running"])
+"""The tasks that have not ended."""
+
 entries = _table(
     "taskflow_entries",
     _number(),

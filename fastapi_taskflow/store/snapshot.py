@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.sanitise import sanitise
-from fastapi_taskflow.store.base import Decide, Query, Take, TaskStore, Totals
+from fastapi_taskflow.store.base import Cancel, Decide, Query, Take, TaskStore, Totals
 from fastapi_taskflow.store.beats import Beats
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
@@ -76,9 +76,14 @@ class SnapshotStore(TaskStore):
             entries = []
         self._memory.adopt(record, entries)
 
-    def look_after(self, decide: Decide, take: Take) -> None:
-        """Begin to beat, and to take over what dead processes have left."""
-        self._beats.start(decide, take)
+    def look_after(self, decide: Decide, take: Take, cancel: Cancel) -> None:
+        """Begin to beat, to take over what dead processes have left, and to hear the living."""
+        self._beats.start(decide, take, cancel)
+
+    def request_cancel(self, task_id: str) -> None:
+        """Leave word in the task's row, and see at once whether its process is dead."""
+        self._database.request_cancel(task_id)
+        self._beats.ring()
 
     def update(
         self, task_id: str, expected: Collection[TaskStatus], **changes: Any
@@ -111,6 +116,11 @@ class SnapshotStore(TaskStore):
             return live
         record, entries = self._stored(task_id)
         return record and replace(record, logs=[entry.line() for entry in entries])
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """A record of this process from memory, another one from the database."""
+        live = self._memory.find(task_id)
+        return live or self._writer.waiting(task_id).record or self._database.get(task_id)
 
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries: of this process from memory, others from the database."""

@@ -54,7 +54,7 @@ from fastapi_taskflow.store.rows import (
     tag_rows,
     task_row,
 )
-from fastapi_taskflow.store.schema import SCHEMA_VERSION, entries, tags, tasks
+from fastapi_taskflow.store.schema import SCHEMA_VERSION, UNFINISHED, entries, tags, tasks
 
 
 class Database:
@@ -158,6 +158,26 @@ class Database:
             raise
         doubt.written(added, logged)
         return taken
+
+    def request_cancel(self, task_id: str) -> None:
+        """Note that a task, unless it has ended, is to be cancelled by the process that has it.
+
+        Raises:
+            StoreError: It could not be written now.
+        """
+        asked = tasks.update().where(tasks.c.task_id == task_id, UNFINISHED)
+        with self.asking(), self.transaction() as connection:
+            connection.execute(asked.values(cancel_requested=True))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Within the block, what the database can't do now is a ``StoreError``."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(self.name, reason_of(error, self.url)) from error
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
