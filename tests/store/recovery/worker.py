@@ -16,14 +16,34 @@ from typing import Any
 from fastapi_taskflow import (
     LifecycleEvent,
     ManagedBackgroundTasks,
+    TaskflowError,
     TaskManager,
     TaskObserver,
     get_task_context,
     task_log,
 )
+from fastapi_taskflow.store import beats, snapshot
+from fastapi_taskflow.store.leases import Lease
 
 OPTIONS = json.loads(sys.argv[1])
 RAN = OPTIONS.pop("ran")
+BEATS_WHEN_RUNG = OPTIONS.pop("beats_when_rung", False)
+
+
+class TellingLease(Lease):
+    """Says when it was looked at, after any beat there was."""
+
+    looks = 0
+
+    def unwanted(self) -> list[str]:
+        self.looks += 1
+        say(["looked", self.looks])
+        return super().unwanted()
+
+
+if BEATS_WHEN_RUNG:
+    beats.BEAT_SECONDS = 3600.0
+    snapshot.Lease = TellingLease  # type: ignore[attr-defined]  # what the manager makes
 
 
 class Told(TaskObserver):
@@ -66,6 +86,15 @@ def again(name: str, seconds: float) -> None:
 FUNCTIONS = {each.__name__: each for each in (plain, persistent, again)}
 
 
+async def cancel(task_id: str) -> None:
+    try:
+        record = await manager.cancel(task_id)
+    except TaskflowError as error:
+        say(["refused", task_id, str(error)])
+    else:
+        say(["cancelled", task_id, record.status.value, record.error])
+
+
 async def serve() -> None:
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str] = asyncio.Queue()
@@ -83,6 +112,9 @@ async def serve() -> None:
             action, *arguments = json.loads(await lines.get())
             if action == "stop":
                 break
+            if action == "cancel":
+                await cancel(*arguments)
+                continue
             tasks = ManagedBackgroundTasks(manager.engine)
             name, args, options = arguments
             task_id = await tasks.enqueue(FUNCTIONS[name], *args, **options)
