@@ -99,6 +99,8 @@ class TaskManager:
             arguments and results.
         max_result_bytes: The most bytes of JSON that are stored, and shown, of what a task
             returns. What has more, or is not JSON, is kept in memory only.
+        retention_days: After how many days, or parts of one, an ended task is deleted from the
+            database; None keeps them all. What is old is looked for at the start and every hour.
         shutdown_timeout: Seconds that running tasks get at shutdown, counted from SIGTERM or
             SIGINT where there was one.
         drain_timeout: Seconds that all async observers together get for waiting events.
@@ -136,6 +138,7 @@ class TaskManager:
         max_log_entries: int = MAX_LOG_ENTRIES,
         max_finished_tasks: int = MAX_FINISHED_TASKS,
         max_result_bytes: int = MAX_RESULT_BYTES,
+        retention_days: float | None = None,
         shutdown_timeout: Seconds = SHUTDOWN_TIMEOUT,
         drain_timeout: Seconds = DRAIN_TIMEOUT,
         requeue_pending: bool = False,
@@ -160,7 +163,7 @@ class TaskManager:
             whole_number("max_finished_tasks", max_finished_tasks, minimum=1),
         )
         log = Diagnostics(f"{LIBRARY}.store")
-        self._store = with_snapshots(memory, snapshot_db, log)
+        self._store = with_snapshots(memory, snapshot_db, log, retention_days)
         kept = Sink(StoreHandler(self._store), Ledger("store"))
         if log_limit is not None:
             whole_number("log_limit", log_limit, minimum=1)

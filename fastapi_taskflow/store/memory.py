@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -179,9 +179,19 @@ class MemoryStore(TaskStore):
                     if live.is_due:
                         self._forget(live)
 
+    def forget(self, task_ids: Iterable[str]) -> None:
+        """Forget ended tasks, which are deleted elsewhere."""
+        with self._lock:
+            for task_id in task_ids:
+                live = self._tasks.get(task_id)
+                if live is not None and live.record.status.is_final:
+                    self._forget(live)
+
     def _forget_oldest(self) -> None:
         while len(self._finished) > self.max_finished_tasks:
-            self._forget(self._tasks[self._finished.popleft()])
+            live = self._tasks.get(self._finished.popleft())
+            if live is not None:
+                self._forget(live)
 
     def _forget(self, live: _Live) -> None:
         live.is_due = live.holders > 0

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,7 @@ from fastapi_taskflow.store.beats import Beats
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.retention import Retention, checked_days
 from fastapi_taskflow.store.sql import Database
 from fastapi_taskflow.store.writer import Writer
 
@@ -39,16 +41,25 @@ class SnapshotStore(TaskStore):
         memory: The live records.
         database: What lasts.
         log: Where to report that the database can't be written; a logger that never raises.
+        age: How old an ended task may be before it is deleted; None deletes none.
     """
 
-    def __init__(self, memory: MemoryStore, database: Database, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        memory: MemoryStore,
+        database: Database,
+        log: logging.Logger,
+        age: timedelta | None = None,
+    ) -> None:
         self._memory = memory
         self._database = database
         self._lease = Lease(database)
         self._beats = Beats(self._lease, log)
         self._writer = Writer(database, log, self._lease.ensure)
         self._turn = threading.Lock()  # to hand changes over in the order in which they are made
+        self._retention = Retention(database, age, memory.forget, log)
         weakref.finalize(self, self._beats.stop).atexit = False
+        weakref.finalize(self, self._retention.stop).atexit = False
         weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
 
     def open(self) -> None:
@@ -77,7 +88,8 @@ class SnapshotStore(TaskStore):
         self._memory.adopt(record, entries)
 
     def look_after(self, decide: Decide, take: Take, cancel: Cancel) -> None:
-        """Begin to beat, to take over what dead processes have left, and to hear the living."""
+        """Begin to beat, to take over from the dead, to hear the living, to delete what is old."""
+        self._retention.start()
         self._beats.start(decide, take, cancel)
 
     def request_cancel(self, task_id: str) -> None:
@@ -136,7 +148,7 @@ class SnapshotStore(TaskStore):
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records in the database that match."""
-        return [self._memory.now(record) for record in self._readable().query(query)]
+        return self._readable().query(query)
 
     def totals(self) -> Totals:
         """Figures over the records in the database."""
@@ -162,6 +174,7 @@ class SnapshotStore(TaskStore):
     def close(self, timeout: float) -> None:
         """Flush, and disconnect; what this process leaves behind is others' from now on."""
         self._writer.flush(timeout)
+        self._retention.close()
         self._beats.close()
         self._writer.close(timeout)
 
@@ -189,16 +202,22 @@ def _mark(entry: LogEntry) -> object:
     return entry.seq, entry.attempt, entry.timestamp
 
 
-def with_snapshots(memory: MemoryStore, location: object, log: logging.Logger) -> TaskStore:
+def with_snapshots(
+    memory: MemoryStore,
+    location: object,
+    log: logging.Logger,
+    retention_days: float | None = None,
+) -> TaskStore:
     """The store for a ``snapshot_db``: the live one alone where there is none.
 
     Raises:
-        ConfigurationError: It is neither a path nor a URL.
+        ConfigurationError: It is neither a path nor a URL, or the days are no such number.
         StoreError: It is another database's URL, or its driver is not installed.
     """
+    age = checked_days(retention_days)
     if location is None:
         return memory
     if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
         expected = "the path of a SQLite file, or the URL of a database"
         raise ConfigurationTypeError("snapshot_db", location, expected)
-    return SnapshotStore(memory, Database(os.fsdecode(location)), log)
+    return SnapshotStore(memory, Database(os.fsdecode(location)), log, age)

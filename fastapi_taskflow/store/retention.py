@@ -1,0 +1,165 @@
+"""Ended tasks deleted from the database once they are old, a few at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, and_, not_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from fastapi_taskflow.checks import number
+from fastapi_taskflow.errors import ConfigurationError, StoreError
+from fastapi_taskflow.events import TaskStatus
+from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.store.schema import entries, keys, tags, tasks
+from fastapi_taskflow.store.sql import Database
+
+SWEEP_SECONDS = 3600.0
+"""Seconds between two looks for old tasks."""
+
+BATCH_TASKS = 100
+BATCH_ENTRIES = 1000
+"""What is deleted in one transaction, so that no task waits long for its turn to be written."""
+
+PAUSE_SECONDS = 0.05
+"""How long others have the database to themselves between two transactions."""
+
+JOIN_SECONDS = 1.0
+"""How long the thread may take to end: its transactions are short."""
+
+MAX_DAYS = 36_500.0
+_FINAL = [status.value for status in TaskStatus if status.is_final]
+_DAYS = f"a number of days above 0, {MAX_DAYS:,.0f} at most; or None, which deletes none"
+
+
+def checked_days(days: float | None) -> timedelta | None:
+    """What ``retention_days`` means.
+
+    Raises:
+        ConfigurationError: It is no number of days.
+    """
+    if days is None:
+        return None
+    if not 0 < number("retention_days", days) <= MAX_DAYS:
+        raise ConfigurationError("retention_days", days, _DAYS)
+    return timedelta(days=days)
+
+
+def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:
+    """Delete some of the tasks that ended before a time, with all there is of them.
+
+    Tasks that another process is deleting, and interrupted ones that are to run again, are
+    passed over.
+
+    Returns:
+        The ids of those that are gone, and whether there may be more to delete.
+
+    Raises:
+        SQLAlchemyError: The database can't be written now.
+    """
+    with database.transaction() as connection:
+        found = connection.execute(
+            select(tasks.c.task_id, tasks.c.idempotency_key)
+            .where(
+                tasks.c.created_at < before,  # as there is an index, in this order
+                tasks.c.end_time < before,
+                tasks.c.status.in_(_FINAL),
+                not_(and_(tasks.c.status == _INTERRUPTED, tasks.c.requeue_on_interrupt.is_(True))),
+            )
+            .order_by(tasks.c.created_at)
+            .limit(BATCH_TASKS)
+            .with_for_update(skip_locked=True)
+        ).all()
+        ids = [row.task_id for row in found]
+        if not ids or not _delete_entries(connection, ids):
+            return [], bool(ids)
+        used = [row.idempotency_key for row in found if row.idempotency_key is not None]
+        connection.execute(
+            keys.delete().where(keys.c.idempotency_key.in_(used), keys.c.task_id.in_(ids))
+        )
+        for table in (tags, tasks):
+            connection.execute(table.delete().where(table.c.task_id.in_(ids)))
+    return ids, len(ids) == BATCH_TASKS
+
+
+def _delete_entries(connection: Connection, ids: list[str]) -> bool:
+    """Delete some log entries of tasks. Returns whether these were the last ones."""
+    of_tasks = select(entries.c.id).where(entries.c.task_id.in_(ids)).limit(BATCH_ENTRIES)
+    numbers = list(connection.scalars(of_tasks))
+    connection.execute(entries.delete().where(entries.c.id.in_(numbers)))
+    return len(numbers) < BATCH_ENTRIES
+
+
+_INTERRUPTED = TaskStatus.INTERRUPTED.value
+
+
+class Retention:
+    """Deletes what is old at the start and every hour, in a thread of its own.
+
+    Args:
+        database: The database.
+        age: How old an ended task may be; None deletes none.
+        forget: Called with the ids of tasks that are gone.
+        log: Where to report that the database can't be used; a logger that never raises.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        age: timedelta | None,
+        forget: Callable[[list[str]], None],
+        log: logging.Logger,
+    ) -> None:
+        self._database = database
+        self._age = age
+        self._forget = forget
+        self._log = log
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have no thread."""
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Begin, unless it has begun, or nothing is to be deleted."""
+        if self._age is None or self._thread is not None:
+            return
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(self._age, self._stopped),
+            name="fastapi_taskflow-retention",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the transaction that runs."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """End, and wait a little for that."""
+        self.stop()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(JOIN_SECONDS)
+
+    def _run(self, age: timedelta, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            try:
+                self._sweep(datetime.now(UTC) - age, stopped)
+            except (SQLAlchemyError, StoreError, OSError) as error:
+                self._log.warning("old tasks can't be deleted now, it is tried again: %s", error)
+            stopped.wait(SWEEP_SECONDS)
+
+    def _sweep(self, before: datetime, stopped: threading.Event) -> None:
+        has_more = True
+        while has_more and not stopped.is_set():
+            gone, has_more = delete_some(self._database, before)
+            self._forget(gone)
+            stopped.wait(PAUSE_SECONDS)
