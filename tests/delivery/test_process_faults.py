@@ -227,9 +227,6 @@ def smtp():
 def tcp():
     return handlers.SocketHandler(*here)  # gives up after a second, and tries again later
 
-def stdout():
-    return logging.StreamHandler(sys.stdout)
-
 def fifo():
     os.mkfifo("tasks.log")
     globals()["reader"] = os.open("tasks.log", os.O_RDONLY | os.O_NONBLOCK)
@@ -259,7 +256,7 @@ def peer() -> Iterator[int]:
         yield port  # the system itself takes connections that nobody accepts yet
 
 
-KINDS = ["syslog", "buffered", "audit", "http", "smtp", "tcp", "stdout", "fifo"]
+KINDS = ["syslog", "buffered", "audit", "http", "smtp", "tcp", "fifo"]
 
 
 @pytest.mark.parametrize(
