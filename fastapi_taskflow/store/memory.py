@@ -138,7 +138,7 @@ class MemoryStore(TaskStore):
     def find(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
         live = self._tasks.get(task_id)
-        return None if live is None else live.record
+        return None if live is None else live.now()
 
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries, or None."""

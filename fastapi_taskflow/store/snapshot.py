@@ -148,7 +148,7 @@ class SnapshotStore(TaskStore):
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records in the database that match."""
-        return self._readable().query(query)
+        return [self._memory.now(record) for record in self._readable().query(query)]
 
     def totals(self) -> Totals:
         """Figures over the records in the database."""
