@@ -25,6 +25,7 @@ from fastapi_taskflow.execution.runner import Execution, Runner
 from fastapi_taskflow.execution.span import current_span_context
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.execution.vault import Vault
+from fastapi_taskflow.fork import leave_to_parent, restart_after_fork
 from fastapi_taskflow.lifespan import ShutdownSignals
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.bridge import ObserverHandler
@@ -83,7 +84,6 @@ class TaskEngine:
         requeue_pending: bool,
     ) -> None:
         self.store = store
-        self.loop: asyncio.AbstractEventLoop | None = None
         self._registry = registry
         self._branch = branch
         self._observers = observers
@@ -102,10 +102,17 @@ class TaskEngine:
             can_run=lambda: self.loop is not None and self._accepting,
             run=self._resume,
         )
+        self._signals = ShutdownSignals(self._signal_received)
+        self._inherits = False
+        self._begin_anew()
+        restart_after_fork(self)
+
+    def _begin_anew(self) -> None:
+        self.users = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._resumed: set[asyncio.Task[None]] = set()
         self._active = ActiveTasks()
         self._leaving: set[asyncio.Future[None]] = set()
-        self._signals = ShutdownSignals(self._signal_received)
         self._signalled_at: float | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -113,6 +120,13 @@ class TaskEngine:
         self._opened = False
         self._began = False
         self._guard = threading.Lock()
+
+    def start_afresh(self) -> None:
+        """Be stopped, and know of no task: all that runs, runs in the parent."""
+        leave_to_parent(self.loop, self._resumed, self._active, self._leaving)
+        self._begin_anew()
+        self._inherits = True
+        self._signals.restore()
 
     # Accepting
 
@@ -388,7 +402,8 @@ class TaskEngine:
                 await asyncio.wait(self._leaving, timeout=drain)
             await self._observers.close(drain)
             await self._close_store()
-            self._opened = False  # cut short before, it is still to be closed at exit
+            # Cut short before, it is still to be closed at exit.
+            self._opened = self._inherits = False
         finally:
             self._rest()
 
@@ -402,8 +417,12 @@ class TaskEngine:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is something to stop."""
-        return self._opened
+        """Whether there is something to stop.
+
+        That is so in a forked child which has not opened anything, but goes on in the body of
+        one of its parent's tasks, and logs.
+        """
+        return self._opened or (self._inherits and self._branch.has_sent)
 
     def _rest(self) -> None:
         self._signals.restore()

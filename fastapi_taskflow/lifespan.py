@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI
 
+from fastapi_taskflow.fork import run_at_child_end
+
 EXIT_SECONDS = 5.0
 """How long events may take that wait when the interpreter exits without a shutdown."""
 
@@ -110,3 +112,4 @@ def _stop_all() -> None:
 
 _engines: weakref.WeakSet[Stoppable] = weakref.WeakSet()
 atexit.register(_stop_all)
+run_at_child_end(_stop_all)

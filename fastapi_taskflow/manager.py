@@ -205,7 +205,6 @@ class TaskManager:
             requeue_pending=yes_or_no("requeue_pending", requeue_pending),
         )
         self._control = Control(self._engine, self._store)
-        self._users = 0
         stop_at_exit(self._engine)
 
     @property
@@ -458,13 +457,14 @@ class TaskManager:
             LogFileError: A log file can't be written.
             StoreError: The database can't be used.
         """
-        self._users += 1
-        if self._users > 1:
+        engine = self._engine
+        engine.users += 1
+        if engine.users > 1:
             return
         try:
-            await self._engine.start()
+            await engine.start()
         except BaseException:
-            self._users -= 1
+            engine.users -= 1
             raise
 
     async def shutdown(self) -> None:
@@ -473,9 +473,10 @@ class TaskManager:
         No more tasks are accepted; running ones get ``shutdown_timeout``, the rest are
         interrupted; then the observers are drained and closed, and the store is closed.
         """
-        self._users = max(0, self._users - 1)
-        if self._users == 0 and self._engine.is_open:
-            await self._engine.stop()
+        engine = self._engine
+        engine.users = max(0, engine.users - 1)
+        if engine.users == 0 and engine.is_open:
+            await engine.stop()
 
     async def __aenter__(self) -> Self:
         await self.startup()

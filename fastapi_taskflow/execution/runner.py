@@ -27,6 +27,7 @@ from fastapi_taskflow.execution.slots import Slots
 from fastapi_taskflow.execution.span import TaskSpan, task_span
 from fastapi_taskflow.execution.threads import WorkerThreads
 from fastapi_taskflow.execution.transitions import Progress
+from fastapi_taskflow.fork import ChildEnds
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.loggers.capture import Capture
 from fastapi_taskflow.loggers.ledger import Diagnostics
@@ -249,7 +250,10 @@ class Runner:
         if function.in_process:
             return await completed(self._submit(execution), limit, function.options.timeout)
         call = partial(function.call, *execution.args, **execution.kwargs)
-        return await (in_thread(call, self._threads) if function.in_thread else call())
+        if function.in_thread:
+            return await in_thread(call, self._threads)
+        with ChildEnds():
+            return await call()
 
     def _submit(self, execution: Execution) -> Call:
         emitter = execution.progress.emitter

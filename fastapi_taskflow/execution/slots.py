@@ -7,6 +7,8 @@ import contextlib
 import threading
 from collections import deque
 
+from fastapi_taskflow.fork import restart_after_fork
+
 
 class Slots:
     """So many slots, given out in the order in which they are asked for.
@@ -18,14 +20,19 @@ class Slots:
     """
 
     def __init__(self, count: int | None) -> None:
-        self._limited = count is not None
-        self._free = count or 0
+        self._count = count
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have all slots free: in a forked child nobody has one."""
+        self._free = self._count or 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._guard = threading.Lock()
 
     async def acquire(self) -> None:
         """Take a slot, when there is one."""
-        if not self._limited:
+        if self._count is None:
             return
         with self._guard:
             if self._free:
@@ -41,7 +48,7 @@ class Slots:
 
     def release(self) -> None:
         """Give a slot back, or on to whoever waits the longest."""
-        if not self._limited:
+        if self._count is None:
             return
         with self._guard:
             while self._waiting:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi_taskflow.execution.failure import RemoteTraceback
 from fastapi_taskflow.execution.slots import Slots
-from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.fork import ChildEnds, restart_after_fork
 
 DEFAULT_MAX_THREADS = 40
 """As many as Starlette lets run at once for sync endpoints."""
@@ -96,7 +96,8 @@ class _Call:
     def run(self) -> None:
         """Make the call, in a worker thread."""
         try:
-            outcome = Outcome(self._context.run(self._function))
+            with ChildEnds():
+                outcome = Outcome(self._context.run(self._function))
         except BaseException as error:  # noqa: BLE001  # whatever ends a body must not end the thread
             outcome = Outcome(error=error)
         self._slots.release()

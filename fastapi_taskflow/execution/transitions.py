@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.failure import Failure
+from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.store import TaskStore
 
@@ -38,7 +39,8 @@ _BEFORE = {
 class Progress:
     """One task's way through its statuses. A move that is not allowed leaves all as it is.
 
-    Safe to call from any thread: of two moves to an end, the first one counts.
+    Safe to call from any thread: of two moves to an end, the first one counts. A forked child
+    moves none of its parent's tasks.
 
     Attributes:
         store: Where the state is.
@@ -49,6 +51,12 @@ class Progress:
     store: TaskStore
     emitter: TaskEmitter
     started: float | None = None
+    _forks: int = field(default_factory=lambda: lineage.forks)
+
+    @property
+    def is_parents(self) -> bool:
+        """Whether the task is one of the process that this one was forked from."""
+        return self._forks != lineage.forks
 
     def start(self) -> bool:
         """The body starts now. Returns whether it may."""
@@ -57,6 +65,8 @@ class Progress:
 
     def retry(self) -> bool:
         """Another attempt starts: no news, but state. Returns whether the task still runs."""
+        if self.is_parents:
+            return False
         emitter = self.emitter.next_attempt()
         task_id, attempt = emitter.context.task_id, emitter.context.attempt
         self.emitter.settle_progress()  # what comes later of the attempt before is not heard
@@ -95,6 +105,8 @@ class Progress:
         return self._move(status, failure, **changes)
 
     def _move(self, status: TaskStatus, failure: Failure | None = None, **changes: Any) -> bool:
+        if self.is_parents:
+            return False
         task_id = self.emitter.context.task_id
         record = self.store.update(task_id, _BEFORE[status], status=status, **changes)
         if record is None:

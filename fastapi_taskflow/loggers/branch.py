@@ -103,6 +103,11 @@ class Branch:
         self._loggers: dict[str, FunctionLoggers] = {}
         self._unserved: dict[ObserverHandler, None] = {}
 
+    @property
+    def has_sent(self) -> bool:
+        """Whether a sink has taken anything in this process."""
+        return any(sink.ledger.accepted for sink in self.sinks)
+
     def loggers(self, func_name: str) -> FunctionLoggers:
         """The loggers of a function: made once, never registered, gone with this branch."""
         loggers = self._loggers.get(func_name)

@@ -14,7 +14,7 @@ from typing import Protocol
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
-from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.fork import leave_to_parent, restart_after_fork
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.consumer import Consumer
@@ -86,13 +86,15 @@ class ObserverHandler(logging.Handler):
         self.in_pipeline = True
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self._server: weakref.ref[object] | None = None
+        self._consumer: Consumer | None = None
         self.start_afresh()
         restart_after_fork(self)
 
     def start_afresh(self) -> None:
         """Begin with nothing queued, and the observer not started: its events are its parent's."""
+        leave_to_parent(self._consumer)
         self._queue: DeliveryQueue[Event] = DeliveryQueue()
-        self._consumer: Consumer | None = None
+        self._consumer = None
         self._started = False
 
     def claim(self, server: object) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.tree import TreeLogger
 from fastapi_taskflow.records import LIBRARY
@@ -89,6 +90,7 @@ class Ledger:
     """
 
     __slots__ = (
+        "__weakref__",
         "_next_report",
         "_unreported",
         "accepted",
@@ -105,6 +107,12 @@ class Ledger:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.redactor: Redactor | None = None
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Begin at nought: what a forked child's parent has counted is the parent's."""
         self.accepted = 0
         self.lost = 0
         self.filtered = 0
@@ -113,7 +121,6 @@ class Ledger:
         self.errors = 0
         self.high_water = 0
         self.last_error: str | None = None
-        self.redactor: Redactor | None = None
         self._unreported = 0
         self._next_report = 0.0
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.loggers.branch import BranchLogger
 from fastapi_taskflow.loggers.dispatch import Sink
 
@@ -33,18 +34,28 @@ class EventOrder:
     record, has its line wait until that record has been to all sinks; and neither it nor
     any sink whose line it was handling gets it: nobody is fed their own output.
 
+    In a forked child only the thread that forked sends, and what waited is the parent's to send.
+
     Args:
         seq: The first event's number.
     """
 
-    __slots__ = ("_origin", "_sending", "_waiting", "lock", "seq")
+    __slots__ = ("__weakref__", "_origin", "_sender", "_waiting", "lock", "seq")
 
     def __init__(self, seq: int = 0) -> None:
-        self.lock = threading.RLock()
         self.seq = seq
-        self._sending = False
-        self._origin: tuple[Sink, ...] = ()
+        self._sender: int | None = None
         self._waiting: deque[tuple[Addressed, tuple[Sink, ...]]] = deque()
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have nobody send, but for a sink that has forked while it was handling a record."""
+        self._waiting.clear()
+        if self._sender != threading.get_ident():
+            self.lock = threading.RLock()
+            self._sender = None
+            self._origin: tuple[Sink, ...] = ()
 
     def send(self, addressed: Addressed, sinks: Sequence[Sink]) -> list[Addressed]:
         """Hand a record to the sinks, in its turn.
@@ -54,9 +65,9 @@ class EventOrder:
             sinks logged meanwhile, or nothing where it has to wait for another's turn.
         """
         self._waiting.append((addressed, self._origin))
-        if self._sending:
+        if self._sender is not None:
             return []
-        self._sending = True
+        self._sender = threading.get_ident()
         sent: list[Addressed] = []
         try:
             while self._waiting:
@@ -64,7 +75,7 @@ class EventOrder:
                 self._send_one(addressed, origin, sinks)
                 sent.append(addressed)
         finally:
-            self._sending, self._origin = False, ()
+            self._sender, self._origin = None, ()
         return sent
 
     def _send_one(

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.redact.keys import DEFAULT_KEYS, KeyNames
 from fastapi_taskflow.redact.text import KeyedText, Span
 from fastapi_taskflow.redact.values import RedactedCopy
@@ -60,8 +61,13 @@ class Redactor:
         self._keyed = KeyedText(self.keys)
         self._patterns = [_compiled(pattern) for pattern in _listed("patterns", patterns)]
         self._literals: tuple[str, ...] = ()
-        self._guard = threading.Lock()
+        self.start_afresh()
+        restart_after_fork(self)
         self.register(*_listed("secrets", secrets))
+
+    def start_afresh(self) -> None:
+        """Have a lock that nobody holds."""
+        self._guard = threading.Lock()
 
     def register(self, *secrets: str) -> None:
         """Add secrets; they count at once, and as long as this object is used.

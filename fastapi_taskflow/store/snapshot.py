@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
 from fastapi_taskflow.events import TaskProgress, TaskStatus
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import Cancel, Decide, Query, Take, TaskStore, Totals
 from fastapi_taskflow.store.beats import Beats
@@ -56,11 +57,16 @@ class SnapshotStore(TaskStore):
         self._lease = Lease(database)
         self._beats = Beats(self._lease, log)
         self._writer = Writer(database, log, self._lease.ensure)
-        self._turn = threading.Lock()  # to hand changes over in the order in which they are made
         self._retention = Retention(database, age, memory.forget, log)
+        self.start_afresh()
+        restart_after_fork(self)
         weakref.finalize(self, self._beats.stop).atexit = False
         weakref.finalize(self, self._retention.stop).atexit = False
         weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
+
+    def start_afresh(self) -> None:
+        """Have a lock that nobody holds, to hand changes over in the order they are made in."""
+        self._turn = threading.Lock()
 
     def open(self) -> None:
         """Connect to the database.

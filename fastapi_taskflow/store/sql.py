@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
     Engine,
@@ -24,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.fork import ForkGate, restart_after_fork
 from fastapi_taskflow.store.base import Query, Totals
 from fastapi_taskflow.store.dialects import (
     UPGRADE_TIMEOUT,
@@ -70,6 +71,7 @@ class Database:
     def __init__(self, location: str) -> None:
         self.url = parse(location)
         self._engine: Engine | None = None
+        self._gate = _gate_of(self.url)
         self.start_afresh()
         restart_after_fork(self)
 
@@ -112,7 +114,7 @@ class Database:
         Raises:
             SQLAlchemyError: It could not be written now.
         """
-        with self._connected().connect() as connection:
+        with self._gate, self._connected().connect() as connection:
             connection.execution_options(**WRITES)
             with connection.begin():
                 yield connection
@@ -120,7 +122,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read by."""
-        with self._connected().connect() as connection:
+        with self._gate, self._connected().connect() as connection:
             yield connection
 
     def write(
@@ -250,6 +252,15 @@ class Database:
 
 
 _PARENTS: list[Engine] = []
+
+
+def _gate_of(url: URL) -> AbstractContextManager[None]:
+    """What holds up forks while a database is used.
+
+    SQLite's own locks are the process's, as it sees it: one that is held at a fork is held in the
+    child for ever, and no connection there could write.
+    """
+    return ForkGate() if url.get_backend_name() == "sqlite" else nullcontext()
 
 
 def _write(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.dialects import may_pass
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
@@ -96,6 +97,11 @@ class Writer:
         self._database = database
         self._prepare = prepare
         self._log = log
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have nothing to write: what waits is a forked child's parent's to write."""
         self._gathered = _Batch()
         self._in_hand = _Batch()  # what the thread writes just now
         self._dropped = 0
