@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, and_, not_, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from fastapi_taskflow.checks import number
 from fastapi_taskflow.errors import ConfigurationError, StoreError
@@ -23,6 +23,10 @@ SWEEP_SECONDS = 3600.0
 BATCH_TASKS = 100
 BATCH_ENTRIES = 1000
 """What is deleted in one transaction, so that no task waits long for its turn to be written."""
+
+MAX_TRIES = 5
+RETRY_SECONDS = 0.1
+"""Seconds before a transaction is tried again that the database refused, so many times."""
 
 PAUSE_SECONDS = 0.05
 """How long others have the database to themselves between two transactions."""
@@ -158,8 +162,16 @@ class Retention:
             stopped.wait(SWEEP_SECONDS)
 
     def _sweep(self, before: datetime, stopped: threading.Event) -> None:
-        has_more = True
+        has_more, tries = True, MAX_TRIES
         while has_more and not stopped.is_set():
-            gone, has_more = delete_some(self._database, before)
+            try:
+                gone, has_more = delete_some(self._database, before)
+            except OperationalError:  # a deadlock with another process that deletes, say
+                tries -= 1
+                if not tries:
+                    raise
+                stopped.wait(RETRY_SECONDS)
+                continue
+            tries = MAX_TRIES
             self._forget(gone)
             stopped.wait(PAUSE_SECONDS)
