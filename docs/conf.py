@@ -26,7 +26,9 @@ nitpick_ignore_regex = [
     # Other projects' names can't be looked up without the network; ours must resolve.
     ("py:.*", r"(?!fastapi_taskflow\b).*"),
     # Type variables have no page.
-    ("py:class", r".*\.([A-Z]|EventT)"),
+    ("py:(class|obj)", r".*\.([A-Z]|EventT)"),
+    # Private bases have none either.
+    ("py:class", r".*\._[A-Z]\w+"),
 ]
 
 
