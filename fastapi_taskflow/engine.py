@@ -249,13 +249,13 @@ class TaskEngine:
 
         Args:
             task_id: The task.
-            reason: Its error.
+            reason: Its error, without secrets.
 
         Returns:
             Whether it was such a task, and had not ended.
         """
         execution = self._active.find(task_id)
-        if execution is None or not execution.cancel(self._branch.redact_text(reason)):
+        if execution is None or not execution.cancel(reason):
             return False
         if execution.task is None:
             self._active.remove(execution)
@@ -331,6 +331,11 @@ class TaskEngine:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: likewise
             loop.call_soon_threadsafe(self._run_resumed, execution)
+
+    def run_soon(self, execution: Execution) -> None:
+        """Run an accepted task, not waiting for it: on the manager's loop, or else on this one."""
+        loop = self.loop or asyncio.get_running_loop()
+        loop.call_soon_threadsafe(self._run_resumed, execution)
 
     def _run_resumed(self, execution: Execution) -> None:
         task = asyncio.ensure_future(self.run(execution))

@@ -132,6 +132,20 @@ class TaskEndedError(TaskflowError, RuntimeError):
         self.status = status
 
 
+class NotRetriableError(TaskflowError, RuntimeError):
+    """A task can't be run again.
+
+    Args:
+        task_id: The task.
+        reason: Why not.
+    """
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(f"the task {task_id} can't be retried: {reason}")
+        self.task_id = task_id
+        self.reason = reason
+
+
 class ShuttingDownError(TaskflowError, RuntimeError):
     """The manager has begun to shut down and accepts no more tasks.
 

@@ -12,7 +12,7 @@ from fastapi import BackgroundTasks, FastAPI
 
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
-from fastapi_taskflow.control import CANCELLED, Control
+from fastapi_taskflow.control import CANCELLED, Control, Retried
 from fastapi_taskflow.engine import TaskEngine
 from fastapi_taskflow.errors import (
     ConfigurationError,
@@ -42,6 +42,7 @@ from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
+from fastapi_taskflow.store.audit import AuditEntry
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 from fastapi_taskflow.store.snapshot import with_snapshots
@@ -204,7 +205,9 @@ class TaskManager:
             vault=vault,
             requeue_pending=yes_or_no("requeue_pending", requeue_pending),
         )
-        self._control = Control(self._engine, self._store)
+        self._control = Control(
+            self._engine, self._store, self._registry, vault, self._branch.redact_text
+        )
         stop_at_exit(self._engine)
 
     @property
@@ -383,6 +386,97 @@ class TaskManager:
             StoreError: The request to the other process can't be written to the database.
         """
         return await self._control.cancel(task_id, reason)
+
+    async def retry(self, task_id: str) -> TaskRecord:
+        """Run the call of a task that has ended again, as a new task, and don't wait for it.
+
+        It has the arguments and tags of the old one, no idempotency key, and the options that
+        its function has now. It runs on the manager's loop; without a lifespan on this one.
+
+        Args:
+            task_id: The task that has ended, however it did; it stays as it is.
+
+        Returns:
+            The new task's record.
+
+        Raises:
+            TaskNotFoundError: There is none of this id.
+            NotRetriableError: It has not ended, or its function is not registered here, or its
+                arguments are not stored, or can't be read.
+            StoreError: The database can't be read or written.
+            StoreUnavailableError: It has not taken the new task in time.
+            ShuttingDownError: The manager is shutting down.
+        """
+        return await self._control.retry(task_id)
+
+    async def retry_many(self, task_ids: Iterable[str]) -> Retried:
+        """Retry tasks that have ended, but for those that were retried before.
+
+        However often and in how many processes this and ``retry_failed()`` are called, they
+        retry a task once; its retry has taken its place. ``retry()`` does so each time.
+
+        Args:
+            task_ids: The tasks.
+
+        Returns:
+            The ids of the new tasks, and why others are skipped.
+
+        Raises:
+            StoreError: The database can't be read or written.
+            ShuttingDownError: The manager is shutting down.
+        """
+        return await self._control.retry_many(task_ids)
+
+    async def retry_failed(self, *, since: Seconds | None, func_name: str | None = None) -> Retried:
+        """Retry, as ``retry_many()`` does, all that has failed or was interrupted.
+
+        Interrupted tasks that run again by themselves are left out.
+
+        Args:
+            since: Only what ended in the last so many seconds; None for all.
+            func_name: Only this function's tasks.
+
+        Returns:
+            The ids of the new tasks, and why others are skipped.
+
+        Raises:
+            ConfigurationError: ``since`` is no time.
+            TaskflowError: As ``retry_many()``.
+        """
+        return await self._control.retry_failed(since, func_name)
+
+    async def delete_history(self, *, older_than: Seconds) -> int:
+        """Delete the tasks that ended longer ago than that, with all that is known of them.
+
+        An idempotency key of theirs is free again.
+
+        Args:
+            older_than: How long ago, in seconds.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            ConfigurationError: ``older_than`` is no time.
+            StoreError: The database can't be written.
+        """
+        return await self._control.delete_history(older_than)
+
+    def audit(self, *, limit: int = 50, before: int | None = None) -> list[AuditEntry]:
+        """What was cancelled, retried and deleted by hand, the newest first.
+
+        With a database it lasts, and is that of all processes; without one, the newest 1000
+        entries are kept.
+
+        Args:
+            limit: The most entries.
+            before: Only entries whose ``number`` is lower.
+
+        Raises:
+            ConfigurationError: The limit is no whole number of 0 or more.
+            StoreError: The database can't be read.
+        """
+        return self._control.audit(limit, before)
 
     def get_task(self, task_id: str) -> TaskRecord:
         """A task's record as it is now, with its logs.

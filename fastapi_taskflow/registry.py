@@ -34,11 +34,13 @@ class TaskRegistry:
         return self._named.get(name)
 
     def find(self, call: object) -> TaskFunction:
-        """The function as it was registered, or with default options.
+        """The function as it was registered, or with default options; or as it was found before.
 
         Raises:
             TaskArgumentError: It is not callable.
         """
+        if isinstance(call, TaskFunction):
+            return call
         try:
             known = self._functions.get(call)  # type: ignore[call-overload]  # any object may ask
         except TypeError:  # a callable object without a hash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from fastapi_taskflow.admin.actions import action_routes
+from fastapi_taskflow.admin.actions import action_routes, audit_route
 from fastapi_taskflow.admin.routes import task_routes
 from fastapi_taskflow.admin.stream import stream_route
 from fastapi_taskflow.background import InstallMiddleware
@@ -29,7 +29,7 @@ class TaskAdmin:
         auto_install: Whether endpoints with the plain ``BackgroundTasks`` annotation are
             given managed background tasks too.
         read_only: Whether to leave out the routes that change something. Whoever reaches the
-            others can cancel tasks: guarding them is the app's part.
+            others can cancel, repeat and delete tasks: guarding them is the app's part.
 
     Raises:
         ConfigurationError: The app or the manager is none, or the path is none or taken.
@@ -61,6 +61,7 @@ class TaskAdmin:
         self.task_manager = task_manager
         self.path = path
         app.include_router(stream_route(task_manager), prefix=path)
+        app.include_router(audit_route(task_manager), prefix=path)  # before /{task_id}
         app.include_router(task_routes(task_manager), prefix=path)
         if not read_only:
             app.include_router(action_routes(task_manager), prefix=path)

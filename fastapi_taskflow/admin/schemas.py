@@ -204,6 +204,46 @@ class Metrics(BaseModel):
         )
 
 
+class RetriedTask(BaseModel):
+    """A task that repeats another one."""
+
+    task_id: str
+    task: TaskSummary
+
+
+class TaskIds(BaseModel):
+    """Which tasks are meant."""
+
+    task_ids: Annotated[list[str], Field(min_length=1, max_length=1000)]
+
+
+class RetriedTasks(BaseModel):
+    """What became of tasks that were to be retried."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    retried: Annotated[dict[str, str], Field(description="New ids, by the old ones.")]
+    skipped: Annotated[dict[PlainText, PlainText], Field(description="Why not, by id.")]
+
+
+class Deleted(BaseModel):
+    """How many tasks were deleted."""
+
+    deleted: int
+
+
+class AuditLine(BaseModel):
+    """One thing that somebody did."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    at: datetime
+    action: str
+    task_id: str | None
+    detail: Annotated[dict[str, Any], PlainSerializer(sanitise)]
+
+
 class Problem(BaseModel):
     """Why a request was turned down."""
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskProgress, TaskStatus
+from fastapi_taskflow.store.history import TaskHistory
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
@@ -95,7 +96,13 @@ class Totals:
 
 
 class TaskStore(ABC):
-    """Keeps task records and their log entries. Every method may be called by any thread."""
+    """Keeps task records and their log entries. Every method may be called by any thread.
+
+    Attributes:
+        history: What is done to ended tasks.
+    """
+
+    history: TaskHistory
 
     @abstractmethod
     def add(self, record: TaskRecord) -> TaskRecord:
@@ -166,9 +173,9 @@ class TaskStore(ABC):
     def take_over(self, record: TaskRecord) -> None:
         """Keep a record that was taken over."""
 
+    @abstractmethod
     def find(self, task_id: str) -> TaskRecord | None:
-        """A record without its logs, or None."""
-        return self.get(task_id)
+        """A record with its arguments, live or stored, but without its logs, or None."""
 
     def request_cancel(self, task_id: str) -> None:  # nor are there tasks of others
         """Ask the process that has a task to cancel it, or whoever takes it over.

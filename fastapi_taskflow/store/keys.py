@@ -14,6 +14,11 @@ from fastapi_taskflow.store.record import TaskRecord
 from fastapi_taskflow.store.schema import keys, tasks
 
 
+def retry_key(task_id: str) -> str:
+    """The key that says that a task was retried. It is for the life of that task's row."""
+    return f"retry of {task_id}"
+
+
 def take_keys(connection: Connection, records: Iterable[TaskRecord]) -> dict[str, str]:
     """Take the idempotency keys of new records, within the transaction that adds them.
 

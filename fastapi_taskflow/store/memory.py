@@ -13,6 +13,7 @@ from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
+from fastapi_taskflow.store.memory_history import MemoryHistory
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 MAX_LOG_ENTRIES = 10_000
@@ -62,6 +63,7 @@ class MemoryStore(TaskStore):
         self._tasks: dict[str, _Live] = {}
         self._finished: deque[str] = deque()
         self._keys: dict[str, str] = {}
+        self.history = MemoryHistory(self.records, self.forget)
         self.start_afresh()
         restart_after_fork(self)
 
@@ -147,11 +149,14 @@ class MemoryStore(TaskStore):
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first."""
-        with self._lock:
-            records = [live.now() for live in self._tasks.values()]
-        found = [record for record in records if matches(record, query)]
+        found = [record for record in self.records() if matches(record, query)]
         found.sort(key=position, reverse=True)
         return found[: query.limit]
+
+    def records(self) -> list[TaskRecord]:
+        """All records, without their logs, in no order."""
+        with self._lock:
+            return [live.now() for live in self._tasks.values()]
 
     def totals(self) -> Totals:
         """Figures over the records in memory."""

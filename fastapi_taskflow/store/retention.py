@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, and_, not_, select
+from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from fastapi_taskflow.checks import number
 from fastapi_taskflow.errors import ConfigurationError, StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.store.keys import retry_key
 from fastapi_taskflow.store.schema import entries, keys, tags, tasks
 from fastapi_taskflow.store.sql import Database
 
@@ -35,6 +36,11 @@ JOIN_SECONDS = 1.0
 """How long the thread may take to end: its transactions are short."""
 
 MAX_DAYS = 36_500.0
+RUNS_AGAIN = and_(
+    tasks.c.status == TaskStatus.INTERRUPTED.value, tasks.c.requeue_on_interrupt.is_(True)
+)
+"""The interrupted tasks that are to run again."""
+
 _FINAL = [status.value for status in TaskStatus if status.is_final]
 _DAYS = f"a number of days above 0, {MAX_DAYS:,.0f} at most; or None, which deletes none"
 
@@ -71,7 +77,7 @@ def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:
                 tasks.c.created_at < before,  # as there is an index, in this order
                 tasks.c.end_time < before,
                 tasks.c.status.in_(_FINAL),
-                not_(and_(tasks.c.status == _INTERRUPTED, tasks.c.requeue_on_interrupt.is_(True))),
+                ~RUNS_AGAIN,
             )
             .order_by(tasks.c.created_at)
             .limit(BATCH_TASKS)
@@ -81,6 +87,7 @@ def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:
         if not ids or not _delete_entries(connection, ids):
             return [], bool(ids)
         used = [row.idempotency_key for row in found if row.idempotency_key is not None]
+        used += map(retry_key, ids)
         connection.execute(
             keys.delete().where(keys.c.idempotency_key.in_(used), keys.c.task_id.in_(ids))
         )
@@ -89,15 +96,30 @@ def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:
     return ids, len(ids) == BATCH_TASKS
 
 
+def delete_patiently(
+    database: Database, before: datetime, wait: Callable[[float], object]
+) -> tuple[list[str], bool]:
+    """Do what ``delete_some()`` does, again where processes got in each other's way.
+
+    Args:
+        database: The database.
+        before: The time.
+        wait: Waits for so many seconds.
+    """
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return delete_some(database, before)
+        except OperationalError:  # a deadlock with another process that deletes, say
+            wait(RETRY_SECONDS)
+    return delete_some(database, before)
+
+
 def _delete_entries(connection: Connection, ids: list[str]) -> bool:
     """Delete some log entries of tasks. Returns whether these were the last ones."""
     of_tasks = select(entries.c.id).where(entries.c.task_id.in_(ids)).limit(BATCH_ENTRIES)
     numbers = list(connection.scalars(of_tasks))
     connection.execute(entries.delete().where(entries.c.id.in_(numbers)))
     return len(numbers) < BATCH_ENTRIES
-
-
-_INTERRUPTED = TaskStatus.INTERRUPTED.value
 
 
 class Retention:
@@ -162,16 +184,8 @@ class Retention:
             stopped.wait(SWEEP_SECONDS)
 
     def _sweep(self, before: datetime, stopped: threading.Event) -> None:
-        has_more, tries = True, MAX_TRIES
+        has_more = True
         while has_more and not stopped.is_set():
-            try:
-                gone, has_more = delete_some(self._database, before)
-            except OperationalError:  # a deadlock with another process that deletes, say
-                tries -= 1
-                if not tries:
-                    raise
-                stopped.wait(RETRY_SECONDS)
-                continue
-            tries = MAX_TRIES
+            gone, has_more = delete_patiently(self._database, before, stopped.wait)
             self._forget(gone)
             stopped.wait(PAUSE_SECONDS)

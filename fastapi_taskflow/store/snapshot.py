@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,7 @@ from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.retention import Retention, checked_days
 from fastapi_taskflow.store.sql import Database
+from fastapi_taskflow.store.sql_history import SqlHistory
 from fastapi_taskflow.store.writer import Writer
 
 READ_TIMEOUT = 2.0
@@ -58,6 +60,9 @@ class SnapshotStore(TaskStore):
         self._beats = Beats(self._lease, log)
         self._writer = Writer(database, log, self._lease.ensure)
         self._retention = Retention(database, age, memory.forget, log)
+        self.history = SqlHistory(
+            database, partial(self._writer.flush, READ_TIMEOUT), memory.forget
+        )
         self.start_afresh()
         restart_after_fork(self)
         weakref.finalize(self, self._beats.stop).atexit = False
@@ -138,7 +143,7 @@ class SnapshotStore(TaskStore):
     def find(self, task_id: str) -> TaskRecord | None:
         """A record of this process from memory, another one from the database."""
         live = self._memory.find(task_id)
-        return live or self._writer.waiting(task_id).record or self._database.get(task_id)
+        return live or self._writer.waiting(task_id).record or self._database.find(task_id)
 
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries: of this process from memory, others from the database."""

@@ -48,6 +48,7 @@ from fastapi_taskflow.store.rows import (
     DETAIL,
     ENTRY,
     RECORD,
+    WHOLE,
     change_row,
     entry_of,
     entry_row,
@@ -185,6 +186,17 @@ class Database:
         """A record without its logs, or None."""
         with self.reading() as connection:
             row = connection.execute(select(*DETAIL).where(tasks.c.task_id == task_id)).first()
+        return None if row is None else record_of(row)
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """A record with its stored arguments, without its logs, or None.
+
+        Raises:
+            StoreError: The database can't be read now.
+        """
+        chosen = select(*WHOLE).where(tasks.c.task_id == task_id)
+        with self.asking(), self.reading() as connection:
+            row = connection.execute(chosen).first()
         return None if row is None else record_of(row)
 
     def entries(self, task_id: str) -> list[LogEntry]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from freezegun import freeze_time
 
 from fastapi_taskflow import ConfigurationError, InMemoryLogger, TaskAdmin, TaskManager, task_log
 
@@ -72,6 +75,130 @@ def test_what_cant_be_cancelled_is_told_why(client: TestClient, manager: TaskMan
     assert "has ended as success" in late.json()["detail"]
 
 
+def fail() -> None:
+    raise ValueError("boom")
+
+
+def test_an_ended_task_is_retried(client: TestClient, manager: TaskManager) -> None:
+    manager.task()(fail)
+    record = manager.run(fail, tags={"kind": "test"})
+
+    answer = client.post(f"/tasks/{record.task_id}/retry")
+
+    assert answer.status_code == 200
+    new = answer.json()
+    assert new["task_id"] == new["task"]["task_id"] != record.task_id
+    assert (new["task"]["func_name"], new["task"]["tags"]) == ("fail", {"kind": "test"})
+    assert client.get(f"/tasks/{new['task_id']}").status_code == 200
+
+
+def test_what_cant_be_retried_is_told_why(client: TestClient, manager: TaskManager) -> None:
+    record = manager.run(task_log, "x")
+
+    unknown = client.post("/tasks/nobody/retry")
+    unregistered = client.post(f"/tasks/{record.task_id}/retry")
+
+    assert (unknown.status_code, unregistered.status_code) == (404, 409)
+    assert "no function is registered here as 'task_log'" in unregistered.json()["detail"]
+
+
+def test_tasks_are_retried_in_bulk_once(client: TestClient, manager: TaskManager) -> None:
+    manager.task()(fail)
+    ids = [manager.run(fail).task_id for _ in range(2)]
+
+    first = client.post("/tasks/bulk-retry", json={"task_ids": [*ids, "nobody"]})
+    again = client.post("/tasks/bulk-retry", json={"task_ids": ids})
+
+    assert first.status_code == again.status_code == 200
+    assert list(first.json()["retried"]) == ids
+    assert first.json()["skipped"]["nobody"] == "no task with id 'nobody'"
+    assert again.json() == {"retried": {}, "skipped": dict.fromkeys(ids, "it was retried before")}
+
+
+@pytest.mark.parametrize("since", ["all", "30m", "6h", "2d", "999999d"])
+def test_what_failed_in_a_window_is_retried(
+    client: TestClient, manager: TaskManager, since: str
+) -> None:
+    manager.task()(fail)
+    record = manager.run(fail)
+
+    none = client.post("/tasks/retry-failed", params={"since": since, "func_name": "other"})
+    some = client.post("/tasks/retry-failed", params={"since": since, "func_name": "fail"})
+
+    assert none.json() == {"retried": {}, "skipped": {}}
+    assert list(some.json()["retried"]) == [record.task_id]
+
+
+@pytest.mark.parametrize(
+    "since", ["", "6", "h", "6w", "-6h", "1.5h", "6H", "6h ", "\u0664h", "1" * 7 + "d"]
+)
+def test_a_window_that_cant_be_read_is_told_what_can(client: TestClient, since: str) -> None:
+    answer = client.post("/tasks/retry-failed", params={"since": since})
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == (
+        f"since={since!r} can't be used; expected minutes, hours or days such as 30m, 6h or 2d, "
+        "or all"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "says"),
+    [
+        ("POST", "/tasks/retry-failed", {}, "since"),
+        ("POST", "/tasks/bulk-retry", {"json": {"task_ids": []}}, "at least 1 item"),
+        ("POST", "/tasks/bulk-retry", {"json": {"task_ids": ["x"] * 1001}}, "at most 1000 items"),
+        ("POST", "/tasks/bulk-retry", {"json": {}}, "task_ids"),
+        ("DELETE", "/tasks/history", {"params": {"value": 1, "unit": "week"}}, "'min', 'hour' or"),
+        ("DELETE", "/tasks/history", {"params": {"value": 0, "unit": "day"}}, "greater than or eq"),
+        ("DELETE", "/tasks/history", {"params": {"value": 10**6, "unit": "day"}}, "less than or"),
+        ("DELETE", "/tasks/history", {"params": {"value": "x", "unit": "day"}}, "valid integer"),
+        ("DELETE", "/tasks/history", {}, "value"),
+        ("GET", "/tasks/audit", {"params": {"limit": 0}}, "greater than or equal to 1"),
+        ("GET", "/tasks/audit", {"params": {"limit": 501}}, "less than or equal to 500"),
+        ("GET", "/tasks/audit", {"params": {"cursor": "x"}}, "valid integer"),
+    ],
+)
+def test_what_cant_be_read_is_unprocessable(
+    client: TestClient, method: str, path: str, options: dict[str, Any], says: str
+) -> None:
+    answer = client.request(method, path, **options)
+
+    assert answer.status_code == 422
+    assert says in str(answer.json()["detail"])
+
+
+@pytest.mark.parametrize("unit", ["min", "hour", "day"])
+def test_old_tasks_are_deleted(client: TestClient, manager: TaskManager, unit: str) -> None:
+    with freeze_time(datetime.now(UTC) - timedelta(days=2), real_asyncio=True):
+        old = manager.run(task_log, "x")
+    new = manager.run(task_log, "x")
+
+    answer = client.delete("/tasks/history", params={"value": 1, "unit": unit})
+
+    assert (answer.status_code, answer.json()) == (200, {"deleted": 1})
+    assert client.get(f"/tasks/{old.task_id}").status_code == 404
+    assert client.get(f"/tasks/{new.task_id}").status_code == 200
+
+
+def test_the_trail_is_shown_newest_first_in_pages(client: TestClient, manager: TaskManager) -> None:
+    manager.task()(fail)
+    ids = [manager.run(fail).task_id for _ in range(3)]
+    for task_id in ids:
+        client.post(f"/tasks/{task_id}/retry")
+    client.delete("/tasks/history", params={"value": 1, "unit": "day"})
+
+    first = client.get("/tasks/audit", params={"limit": 3})
+    rest = client.get(first.links["next"]["url"])
+
+    lines = [*first.json(), *rest.json()]
+    assert [line["action"] for line in lines] == ["delete-history", "retry", "retry", "retry"]
+    assert [line["task_id"] for line in lines] == [None, *reversed(ids)]
+    assert "next" not in rest.links
+    assert lines[0]["detail"]["deleted"] == 0
+    assert list(lines[1]["detail"]) == ["new"]
+
+
 def test_read_only_leaves_out_all_that_changes_something(manager: TaskManager) -> None:
     app = FastAPI()
     TaskAdmin(app, manager, read_only=True)
@@ -80,6 +207,10 @@ def test_read_only_leaves_out_all_that_changes_something(manager: TaskManager) -
     with TestClient(app) as client:
         answers = {
             client.post(f"/tasks/{task_id}/cancel").status_code,
+            client.post(f"/tasks/{task_id}/retry").status_code,
+            client.post("/tasks/bulk-retry", json={"task_ids": [task_id]}).status_code,
+            client.post("/tasks/retry-failed", params={"since": "all"}).status_code,
+            client.delete("/tasks/history", params={"value": 1, "unit": "day"}).status_code,
         }
         methods = {method for path in app.openapi()["paths"].values() for method in path}
 
