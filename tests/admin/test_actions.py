@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,18 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from freezegun import freeze_time
 
-from fastapi_taskflow import ConfigurationError, InMemoryLogger, TaskAdmin, TaskManager, task_log
+from fastapi_taskflow import (
+    ConfigurationError,
+    InMemoryLogger,
+    TaskAdmin,
+    TaskManager,
+    TaskRecord,
+    TaskStatus,
+    control,
+    task_log,
+)
+from fastapi_taskflow.store import MemoryStore
+from fastapi_taskflow.store.snapshot import with_snapshots
 
 PATIENCE = 20.0
 
@@ -73,6 +85,26 @@ def test_what_cant_be_cancelled_is_told_why(client: TestClient, manager: TaskMan
     assert unknown.json() == {"detail": "no task with id 'nobody'"}
     assert late.json()["status"] == "success"
     assert "has ended as success" in late.json()["detail"]
+
+
+def test_a_task_whose_process_doesnt_answer_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "OTHERS_SECONDS", 0.0)
+    database = tmp_path / "tasks.db"
+    silent = with_snapshots(MemoryStore(), database, logging.getLogger("fastapi_taskflow.store"))
+    silent.add(TaskRecord("id", "send", TaskStatus.PENDING, datetime.now(UTC)))
+    assert silent.flush(PATIENCE)
+    app = FastAPI()
+    TaskAdmin(app, TaskManager(snapshot_db=database))
+
+    with TestClient(app) as client:
+        answer = client.post("/tasks/id/cancel")
+        (line,) = client.get("/tasks/audit").json()
+
+    silent.close(PATIENCE)
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert line["detail"]["status"] == "pending"
 
 
 def fail() -> None:

@@ -111,6 +111,26 @@ def test_a_task_that_waits_for_a_slot_never_begins(
     assert statuses() == ["running", "cancelled", "success"]
 
 
+def test_what_was_cancelled_before_its_turn_waits_for_no_slot_and_is_forgotten(
+    memory: InMemoryLogger,
+) -> None:
+    manager = TaskManager(loggers=[memory], max_concurrent_tasks=1)
+
+    async def main() -> None:
+        release = asyncio.Event()
+        async with manager:
+            first = await _begun(manager, release.wait)
+            tasks = ManagedBackgroundTasks(manager.engine)
+            task_id = tasks.add_task(task_log, "x")
+            await manager.cancel(task_id)
+            assert manager.engine._active.find(task_id) is None  # noqa: SLF001  # nothing of it is kept
+            await tasks()
+            assert manager.get_task(first).status is TaskStatus.RUNNING
+            release.set()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
 def test_an_async_body_is_cancelled_and_has_its_finally(
     manager: TaskManager, statuses: Callable[[], list[str]], diary: Any
 ) -> None:

@@ -253,6 +253,18 @@ def test_what_was_retried_by_id_is_not_retried_with_the_others(make: Make) -> No
     assert done.skipped == {first: RETRIED_BEFORE}
 
 
+def test_what_is_named_often_is_retried_once(make: Make) -> None:
+    app = make()
+
+    async def main() -> Any:
+        task_id = (await app.manager.execute(app.other)).task_id
+        return task_id, await app.manager.retry_many([task_id] * 250)
+
+    task_id, done = app.run(main)
+
+    assert (list(done.retried), done.skipped) == ([task_id], {})
+
+
 def test_a_retry_that_a_shutdown_refuses_leaves_the_task_to_be_retried(make: Make) -> None:
     app = make()
 

@@ -205,3 +205,17 @@ def test_its_own_tasks_are_never_claimed(database: Database, lease_of: Callable[
         connection.execute(owners.delete())
 
     assert claimed(lease) == []
+
+
+def test_of_what_is_unwanted_a_process_hears_of_its_own(
+    database: Database, lease_of: Callable[[], Lease]
+) -> None:
+    lease, other = lease_of(), lease_of()
+    add(database, lease.owner, "a", "b")
+    add(database, lease.owner, "ended", status=TaskStatus.SUCCESS)
+    add(database, other.owner, "c")
+
+    for task_id in ("a", "ended", "c"):
+        database.request_cancel(task_id)
+
+    assert (lease.unwanted(), other.unwanted()) == (["a"], ["c"])
