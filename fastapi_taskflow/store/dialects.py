@@ -7,12 +7,20 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, TimeoutError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    OperationalError,
+    TimeoutError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.store.types import MYSQL
@@ -64,6 +72,17 @@ def name_of(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)  # a query may have one, too
 
 
+def file_of(url: URL) -> tuple[int, int] | None:
+    """What tells a SQLite file from another one that takes its place; None where there is none."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    try:
+        found = os.stat(url.database)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def connect(url: URL, *, patience: float = BUSY_TIMEOUT) -> Engine:
     """An engine for a parsed URL. Of its connections some stay open, few are ever made.
 
@@ -75,6 +94,8 @@ def connect(url: URL, *, patience: float = BUSY_TIMEOUT) -> Engine:
         engine = create_engine(url, connect_args={"timeout": patience}, **_ALWAYS)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", partial(_note_file, url))
+        event.listen(engine, "checkout", partial(_refuse_other_file, url))
         return engine
     options = {**_ALWAYS, "pool_size": 2, "max_overflow": 8, "pool_pre_ping": True}
     settings: dict[str, Any] = {}
@@ -183,6 +204,18 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # sqlite3 itself begins no transaction: see _begin_sqlite
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _note_file(url: URL, _connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["file"] = file_of(url)
+
+
+def _refuse_other_file(
+    url: URL, _connection: object, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Have a connection to a file that was deleted or replaced closed, and another one made."""
+    if record.info["file"] != file_of(url):
+        raise DisconnectionError
 
 
 def _begin_sqlite(connection: Connection) -> None:

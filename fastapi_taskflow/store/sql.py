@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import weakref
 from collections.abc import Collection, Iterator
@@ -33,6 +34,7 @@ from fastapi_taskflow.store.dialects import (
     alone,
     check_encoding,
     connect,
+    file_of,
     may_pass,
     name_of,
     parse,
@@ -73,6 +75,8 @@ class Database:
         self.url = parse(location)
         self._engine: Engine | None = None
         self._gate = _gate_of(self.url)
+        self._file: tuple[int, int] | None = None
+        self._is_lost = False
         self.start_afresh()
         restart_after_fork(self)
 
@@ -101,6 +105,11 @@ class Database:
                 self._engine = self._prepared()
                 self._closing = weakref.finalize(self, self._engine.dispose)
                 self._closing.atexit = False  # at exit, the manager closes
+            elif self._is_lost:
+                self._prepared().dispose()
+            else:
+                return
+            self._file, self._is_lost = file_of(self.url), False
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -145,6 +154,7 @@ class Database:
             SQLAlchemyError: It could not be written now.
         """
         doubt = self._doubt
+        self._check_file()
         try:
             with self.transaction() as connection:
                 doubt.resolve(connection)
@@ -155,6 +165,7 @@ class Database:
                 late = [item for item in logged if not doubt.is_logged(item[1])]
                 doubt.sending(new, late)
                 _write(connection, new, [*old, *changed], late)
+            self._check_file()
         except Exception as error:
             if not may_pass(error):
                 doubt.refused()
@@ -181,6 +192,19 @@ class Database:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(self.name, reason_of(error, self.url)) from error
+
+    def _check_file(self) -> None:
+        """Notice a SQLite file that is gone: SQLite goes on writing where nobody reads it.
+
+        Raises:
+            OSError: It was written in vain. The next time another file is made, or used.
+        """
+        if self._engine is None or self._is_lost:
+            return
+        if self._file is not None and file_of(self.url) != self._file:
+            self._is_lost = True
+            what = "its file was deleted or replaced, and what it had is lost; a new one is made"
+            raise FileNotFoundError(errno.ENOENT, what)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""

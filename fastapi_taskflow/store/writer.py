@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -19,6 +19,9 @@ from fastapi_taskflow.store.sql import Database
 
 MAX_QUEUED_ENTRIES = 100_000
 """Log entries that may wait while the database takes none; older ones are dropped then."""
+
+MAX_QUEUED_TASKS = 100_000
+"""Ended tasks that may wait as a whole, as the database takes none; the oldest are dropped then."""
 
 MAX_TAKEN = 10_000
 """Tasks without a row that are remembered, since another one has their idempotency key."""
@@ -37,6 +40,26 @@ class _Batch:
     records: dict[str, TaskRecord] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     entries: deque[tuple[str, LogEntry]] = field(default_factory=deque)
+
+    def drop_oldest(self, most: int) -> int:
+        """Drop the oldest ended tasks of which all there is is in here, but for so many.
+
+        Of any other task there is a row, which must not say for ever that it runs.
+
+        Returns:
+            How many rows were dropped, those of log entries included.
+        """
+        whole = [task_id for task_id, r in self.records.items() if r.status.is_final]
+        whole = [task_id for task_id in whole if task_id in self.new]
+        dropped = set(whole[: max(0, len(whole) - most)])
+        if not dropped:
+            return 0
+        before = len(self.entries)
+        self.entries = deque(item for item in self.entries if item[0] not in dropped)
+        for task_id in dropped:
+            del self.records[task_id]
+        self.new -= dropped
+        return len(dropped) + before - len(self.entries)
 
     def followed_by(self, later: _Batch) -> _Batch:
         """Both in one. What a record was in this one need not be written any more."""
@@ -105,6 +128,8 @@ class Writer:
         self._gathered = _Batch()
         self._in_hand = _Batch()  # what the thread writes just now
         self._dropped = 0
+        self._reported_dropped = 0
+        self._look_at = MAX_QUEUED_TASKS + MAX_QUEUED_TASKS // 10
         self._given = 0
         self._written = 0
         self._changed = threading.Condition()
@@ -117,10 +142,15 @@ class Writer:
 
     def record(self, record: TaskRecord, *, new: bool = False) -> None:
         """Write a record as it is now; what it was before need not be written any more."""
+        if record.status.is_final:  # it may wait for long: not with what isn't written
+            record = replace(record, args=(), kwargs={}, result=None)
         with self._changed:
-            self._gathered.records[record.task_id] = record
+            gathered = self._gathered
+            gathered.records[record.task_id] = record
             if new:
-                self._gathered.new.add(record.task_id)
+                gathered.new.add(record.task_id)
+            if len(gathered.records) >= self._look_at:
+                self._bound()
             self._gave()
 
     def entry(self, task_id: str, entry: LogEntry) -> None:
@@ -250,6 +280,8 @@ class Writer:
             self._changed.notify_all()
             reached = [waiter for waiter in self._waiters if waiter.goal <= goal]
             self._waiters = [waiter for waiter in self._waiters if waiter.goal > goal]
+        if self._dropped > self._reported_dropped:
+            self._report_dropped()
         for waiter in reached:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
                 waiter.loop.call_soon_threadsafe(_resolve, waiter.future)
@@ -282,6 +314,22 @@ class Writer:
         with self._changed:
             self._gathered = self._in_hand.followed_by(self._gathered)
             self._in_hand = _Batch()
+            if len(self._gathered.records) > MAX_QUEUED_TASKS:
+                self._bound()
+
+    def _bound(self) -> None:
+        """Drop what is too much, a tenth of it more, lest each further task look for it again."""
+        self._dropped += self._gathered.drop_oldest(MAX_QUEUED_TASKS - MAX_QUEUED_TASKS // 10)
+        self._look_at = max(len(self._gathered.records), MAX_QUEUED_TASKS) + MAX_QUEUED_TASKS // 10
+
+    def _report_dropped(self) -> None:
+        """Say what is lost, once it is known how much."""
+        self._log.error(
+            "%s: it is written again; %d rows of tasks and log entries were dropped",
+            self._database.name,
+            self._dropped - self._reported_dropped,
+        )
+        self._reported_dropped = self._dropped
 
     def _report(self, error: Exception) -> None:
         now = time.monotonic()
