@@ -1,0 +1,43 @@
+"""``python -m benchmarks``: measures everything, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import GOALS, OTHERS
+from benchmarks.groups import GROUPS, SIZES
+from benchmarks.runner import dump, measure
+from benchmarks.table import machine, table
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"what to measure: {', '.join(GROUPS)}"
+    )
+    parser.add_argument("--processes", type=int, default=3, help="how many for each group")
+    parser.add_argument("--size", choices=SIZES, default="full", help="how much in each")
+    parser.add_argument("--output", type=Path, help="a file for all samples, to read with pyperf")
+    asked = parser.parse_args(given)
+    if unknown := set(asked.groups) - set(GROUPS):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    return asked
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    asked = arguments(given)
+    groups = asked.groups or list(GROUPS)
+    measured = measure(groups, processes=asked.processes, size=asked.size)
+    if asked.output is not None:
+        dump(measured, asked.output)
+    wanted = [figure for figure in (*GOALS, *OTHERS) if figure.measured.partition("/")[0] in groups]
+    print(machine(), table(wanted, measured), sep="\n\n", file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

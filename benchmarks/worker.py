@@ -1,0 +1,17 @@
+"""``python -m benchmarks.worker GROUP SIZE``: measures one group in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from benchmarks.groups import GROUPS, SIZES
+
+
+def main(group: str, size: str) -> None:
+    """Print the samples as a line of JSON."""
+    print(json.dumps(GROUPS[group](SIZES[size])))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,77 @@
+"""Every benchmark does what it claims to measure, and the table says what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.figures import GOALS, OTHERS, Figure
+from benchmarks.groups import GROUPS, TINY
+from benchmarks.lines import LINE, WrongLinesError, check_lines
+from benchmarks.runner import measure
+from benchmarks.table import table
+
+FIGURES = [*GOALS, *OTHERS]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_does_its_work_and_has_what_the_table_shows(group: str) -> None:
+    samples = GROUPS[group](TINY)
+
+    assert all(value > 0 for values in samples.values() for value in values)
+    shown = {name for figure in FIGURES for name in (figure.measured, figure.beside) if name}
+    of_this_group = {name.partition("/")[2] for name in shown if name.startswith(f"{group}/")}
+    assert of_this_group <= samples.keys()
+
+
+def test_a_group_is_measured_in_processes_of_its_own() -> None:
+    measured = measure(["lines"], processes=2, size="tiny")
+
+    assert len(measured["lines/task_log"]) == 2 * TINY.rounds
+
+
+@pytest.mark.parametrize("content", ["", LINE, LINE + "other\n", LINE + LINE[1:]])
+def test_lines_that_are_missing_or_other_than_they_should_be_are_an_error(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "task.log"
+    path.write_text(content)
+
+    with pytest.raises(WrongLinesError):
+        check_lines(path, 2)
+
+
+def test_lines_are_counted_in_the_files_that_were_rolled_too(tmp_path: Path) -> None:
+    for name in ("task.log", "task.log.1"):
+        (tmp_path / name).write_text(LINE)
+
+    check_lines(tmp_path / "task.log", 2)
+
+
+FIGURE = Figure("a line", "lines/a", "lines/b", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "met"), [([1.0, 1.0], "yes"), ([1.0, 3.0], "no")], ids=["within", "beyond"]
+)
+def test_a_goal_is_met_where_the_ratio_is_within_it(ours: list[float], met: str) -> None:
+    rows = table([FIGURE], {"lines/a": ours, "lines/b": [2.0, 2.0]}).splitlines()
+
+    assert rows[-1].split("|")[-2].strip() == met
+
+
+def test_what_is_not_installed_is_said_to_be() -> None:
+    assert "not installed" in table([FIGURE], {"lines/a": [1.0]})
+
+
+def test_an_amount_has_the_unit_that_suits_it() -> None:
+    figures = [
+        Figure("a", "x", unit="second"),
+        Figure("b", "y", unit="byte"),
+        Figure("c", "z", unit="per second"),
+    ]
+
+    shown = table(figures, {"x": [2.5e-6], "y": [3_000_000], "z": [1234.0]})
+
+    assert all(amount in shown for amount in ("2.5 µs", "3 MB", "1234 /s"))
