@@ -3,22 +3,30 @@
 from fastapi_taskflow.admin import TaskAdmin
 from fastapi_taskflow.background import ManagedBackgroundTasks
 from fastapi_taskflow.context import TaskContext, bind_task_context, get_task_context
+from fastapi_taskflow.control import Retried
 from fastapi_taskflow.errors import (
     ConfigurationError,
     ConfigurationTypeError,
     DecryptionError,
     LogFileError,
+    NotRetriableError,
+    RemoteError,
     RunningLoopError,
     ShuttingDownError,
     StoredArgumentsError,
     StoreError,
     StoreUnavailableError,
     TaskArgumentError,
+    TaskEndedError,
     TaskflowError,
     TaskNotFoundError,
+    TaskResultError,
     TaskTimeoutError,
     UnstorableArgumentError,
     WatchOverflowError,
+    WorkerLoadError,
+    WorkerLostError,
+    WorkerStartError,
 )
 from fastapi_taskflow.events import (
     LifecycleEvent,
@@ -40,11 +48,14 @@ from fastapi_taskflow.loggers import (
 )
 from fastapi_taskflow.loggers.ledger import ObserverStats
 from fastapi_taskflow.manager import TaskManager
+from fastapi_taskflow.store.audit import AuditEntry
+from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuditEntry",
     "ConfigurationError",
     "ConfigurationTypeError",
     "DecryptionError",
@@ -55,12 +66,16 @@ __all__ = [
     "LogEvent",
     "LogFileError",
     "ManagedBackgroundTasks",
+    "NotRetriableError",
     "ObserverHandler",
     "ObserverStats",
     "ProgressEvent",
     "RedactFilter",
+    "RemoteError",
+    "Retried",
     "RunningLoopError",
     "ShuttingDownError",
+    "SqlStore",
     "StdoutLogger",
     "StoreError",
     "StoreUnavailableError",
@@ -69,6 +84,7 @@ __all__ = [
     "TaskArgumentError",
     "TaskContext",
     "TaskContextFilter",
+    "TaskEndedError",
     "TaskFormatter",
     "TaskJsonFormatter",
     "TaskManager",
@@ -76,11 +92,15 @@ __all__ = [
     "TaskObserver",
     "TaskProgress",
     "TaskRecord",
+    "TaskResultError",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskflowError",
     "UnstorableArgumentError",
     "WatchOverflowError",
+    "WorkerLoadError",
+    "WorkerLostError",
+    "WorkerStartError",
     "bind_task_context",
     "get_task_context",
     "task_log",

@@ -63,7 +63,7 @@ class StoreError(TaskflowError, OSError):
     """
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"snapshot_db={url!r} can't be used: {reason}")
+        super().__init__(f"the snapshot database {url!r} can't be used: {reason}")
         self.url = url
 
 

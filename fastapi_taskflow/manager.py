@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
+from sqlalchemy import URL
 
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
@@ -43,6 +44,7 @@ from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.audit import AuditEntry
+from fastapi_taskflow.store.connections import SqlStore, chosen_store
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 from fastapi_taskflow.store.snapshot import with_snapshots
@@ -70,6 +72,8 @@ class TaskManager:
         snapshot_db: The path of a SQLite file, or the URL of a SQLite, PostgreSQL, MySQL or
             MariaDB database, in which tasks and their log entries outlast the process; None
             keeps them in memory only.
+        snapshot_store: The same as a ``SqlStore``, which can also be made of an engine that the
+            app has already.
         loggers: The observers, in the order in which they receive.
         log_file: Short for one more ``FileLogger`` with this path.
         log_file_max_bytes: Its ``max_bytes``.
@@ -121,7 +125,8 @@ class TaskManager:
     def __init__(
         self,
         *,
-        snapshot_db: str | os.PathLike[str] | None = None,
+        snapshot_db: str | os.PathLike[str] | URL | None = None,
+        snapshot_store: SqlStore | None = None,
         loggers: Iterable[ObserverChoice] | None = None,
         log_file: str | os.PathLike[str] | None = None,
         log_file_max_bytes: int = MAX_BYTES,
@@ -146,6 +151,7 @@ class TaskManager:
         encrypt_args_key: Key | Sequence[Key] | None = None,
         store_timeout: Seconds = STORE_TIMEOUT,
     ) -> None:
+        behind = chosen_store(snapshot_db, snapshot_store)
         redactor = _redactor(redact)
         vault = Vault(encrypt_args_key)
         observers = Observers(() if loggers is None else loggers, redactor)
@@ -164,7 +170,7 @@ class TaskManager:
             whole_number("max_finished_tasks", max_finished_tasks, minimum=1),
         )
         log = Diagnostics(f"{LIBRARY}.store")
-        self._store = with_snapshots(memory, snapshot_db, log, retention_days)
+        self._store = with_snapshots(memory, behind, log, retention_days)
         kept = Sink(StoreHandler(self._store), Ledger("store"))
         if log_limit is not None:
             whole_number("log_limit", log_limit, minimum=1)

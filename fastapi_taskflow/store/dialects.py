@@ -47,20 +47,15 @@ _URLS = (
 )
 
 
-def parse(location: str) -> URL:
+def parse(location: str | URL) -> URL:
     """The URL of a path or URL, with the driver that is used.
 
     Raises:
         StoreError: It is another dialect or driver, or the driver is not installed.
     """
-    if "://" not in location:
+    if isinstance(location, str) and "://" not in location:
         return URL.create("sqlite", database=os.path.abspath(location))
-    try:
-        url = make_url(location)
-    except (ArgumentError, ValueError):  # ValueError: the port is no number
-        raise StoreError(_masked(location), f"it is no URL; {_URLS}") from None  # has the password
-    if "@" in (url.host or ""):
-        raise StoreError(_masked(location), "an @ in a user's name or password is written %40")
+    url = _read(location) if isinstance(location, str) else location
     backend, _, driver = url.drivername.partition("+")
     if driver not in ("", DRIVERS.get(backend)) or backend not in DRIVERS:
         raise StoreError(name_of(url), f"{url.drivername} is not supported; {_URLS}")
@@ -180,6 +175,16 @@ def _server_url(url: URL, backend: str) -> URL:
             f"its driver {driver} can't be imported ({error}); "
             f'try: pip install "fastapi-taskflow[{_EXTRAS[driver]}]"',
         ) from error
+    return url
+
+
+def _read(location: str) -> URL:
+    try:
+        url = make_url(location)
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
+        raise StoreError(_masked(location), f"it is no URL; {_URLS}") from None  # has the password
+    if "@" in (url.host or ""):
+        raise StoreError(_masked(location), "an @ in a user's name or password is written %40")
     return url
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Collection
@@ -15,12 +14,13 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from fastapi_taskflow.errors import ConfigurationTypeError, StoreError
+from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import Cancel, Decide, Query, Take, TaskStore, Totals
 from fastapi_taskflow.store.beats import Beats
+from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
@@ -215,20 +215,14 @@ def _mark(entry: LogEntry) -> object:
 
 def with_snapshots(
     memory: MemoryStore,
-    location: object,
+    behind: SqlStore | None,
     log: logging.Logger,
     retention_days: float | None = None,
 ) -> TaskStore:
-    """The store for a ``snapshot_db``: the live one alone where there is none.
+    """The live store, with a database behind it, or alone where there is none.
 
     Raises:
-        ConfigurationError: It is neither a path nor a URL, or the days are no such number.
-        StoreError: It is another database's URL, or its driver is not installed.
+        ConfigurationError: The days are no such number.
     """
     age = checked_days(retention_days)
-    if location is None:
-        return memory
-    if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
-        expected = "the path of a SQLite file, or the URL of a database"
-        raise ConfigurationTypeError("snapshot_db", location, expected)
-    return SnapshotStore(memory, Database(os.fsdecode(location)), log, age)
+    return SnapshotStore(memory, Database(behind.connections), log, age) if behind else memory

@@ -28,16 +28,15 @@ from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import ForkGate, restart_after_fork
 from fastapi_taskflow.store.base import Query, Totals
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.dialects import (
     UPGRADE_TIMEOUT,
     WRITES,
     alone,
     check_encoding,
-    connect,
     file_of,
     may_pass,
     name_of,
-    parse,
     reason_of,
 )
 from fastapi_taskflow.store.doubt import Doubt, Logged
@@ -65,14 +64,12 @@ class Database:
     """Task records and their log entries in a database. Any thread may read; one writes.
 
     Args:
-        location: The path of a SQLite file, or a URL of SQLite, PostgreSQL, MySQL or MariaDB.
-
-    Raises:
-        StoreError: It is another database's URL, or the driver for it is not installed.
+        connections: Where its connections come from.
     """
 
-    def __init__(self, location: str) -> None:
-        self.url = parse(location)
+    def __init__(self, connections: Connections) -> None:
+        self.url = connections.url
+        self._connections = connections
         self._engine: Engine | None = None
         self._gate = _gate_of(self.url)
         self._file: tuple[int, int] | None = None
@@ -86,7 +83,7 @@ class Database:
         self._doubt = Doubt()
         if self._engine is not None:
             self._closing.detach()
-            _PARENTS.append(self._engine)
+            self._connections.leave(self._engine)
             self._engine = None
 
     @property
@@ -103,10 +100,10 @@ class Database:
         with self._opening:
             if self._engine is None:
                 self._engine = self._prepared()
-                self._closing = weakref.finalize(self, self._engine.dispose)
+                self._closing = weakref.finalize(self, self._connections.close, self._engine)
                 self._closing.atexit = False  # at exit, the manager closes
             elif self._is_lost:
-                self._prepared().dispose()
+                self._connections.close(self._prepared())
             else:
                 return
             self._file, self._is_lost = file_of(self.url), False
@@ -114,7 +111,7 @@ class Database:
     def close(self) -> None:
         """Close all connections; idempotent."""
         if self._engine is not None:
-            self._engine.dispose()
+            self._connections.close(self._engine)
             self._engine = None
 
     @contextmanager
@@ -257,9 +254,10 @@ class Database:
         """An engine for tables of this library's version."""
         try:
             with ExitStack() as undo:
-                engine = connect(self.url)
-                undo.callback(engine.dispose)
+                engine = self._connections.engine()
+                undo.callback(self._connections.close, engine)
                 with engine.connect() as connection:
+                    self._connections.check(connection)
                     version = version_of(connection)
                 if version is None or version < SCHEMA_VERSION:
                     version = self._migrated()
@@ -278,16 +276,13 @@ class Database:
 
     def _migrated(self) -> int:
         with ExitStack() as stack:
-            patient = connect(self.url, patience=UPGRADE_TIMEOUT)
-            stack.callback(patient.dispose)
+            patient = self._connections.engine(patience=UPGRADE_TIMEOUT)
+            stack.callback(self._connections.close, patient)
             connection = stack.enter_context(patient.connect().execution_options(**WRITES))
             stack.enter_context(connection.begin())
             stack.enter_context(alone(connection))
             check_encoding(connection)
             return migrate(connection)
-
-
-_PARENTS: list[Engine] = []
 
 
 def _gate_of(url: URL) -> AbstractContextManager[None]:

@@ -25,6 +25,7 @@ from fastapi_taskflow import (
     task_log,
 )
 from fastapi_taskflow.store import MemoryStore
+from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.snapshot import with_snapshots
 
 PATIENCE = 20.0
@@ -92,7 +93,9 @@ def test_a_task_whose_process_doesnt_answer_is_left_to_it(
 ) -> None:
     monkeypatch.setattr(control, "OTHERS_SECONDS", 0.0)
     database = tmp_path / "tasks.db"
-    silent = with_snapshots(MemoryStore(), database, logging.getLogger("fastapi_taskflow.store"))
+    silent = with_snapshots(
+        MemoryStore(), SqlStore(database), logging.getLogger("fastapi_taskflow.store")
+    )
     silent.add(TaskRecord("id", "send", TaskStatus.PENDING, datetime.now(UTC)))
     assert silent.flush(PATIENCE)
     app = FastAPI()

@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.schema import metadata, versions
 from fastapi_taskflow.store.sql import Database
 
@@ -111,7 +112,7 @@ class Server(ABC):
     def emptied_database(self) -> str:
         """A database with empty tables, always the same one: making tables takes its time."""
         if self._shared is None:
-            self._shared = Database(self.new_database())
+            self._shared = Database(Connections(self.new_database()))
             self._shared.open()
         with self._shared.transaction() as connection:
             for table in metadata.sorted_tables:

@@ -17,6 +17,7 @@ import pytest
 
 from fastapi_taskflow import LogEntry, StoreError, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.store import MemoryStore, Query, TaskStore
+from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.snapshot import with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -25,7 +26,7 @@ LOG = logging.getLogger("fastapi_taskflow.store")
 
 @contextmanager
 def _opened(location: str, **bounds: int) -> Iterator[TaskStore]:
-    store = with_snapshots(MemoryStore(**bounds), location, LOG)
+    store = with_snapshots(MemoryStore(**bounds), SqlStore(location), LOG)
     store.open()
     try:
         yield store
@@ -223,5 +224,5 @@ def test_a_path_that_is_no_database_is_a_clear_error_at_startup(tmp_path: Path, 
         asyncio.run(TaskManager(snapshot_db=path).startup())
 
     assert str(path) in str(caught.value)
-    assert "snapshot_db=" in str(caught.value)
+    assert "the snapshot database" in str(caught.value)
     assert isinstance(caught.value, OSError)

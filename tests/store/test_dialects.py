@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from fastapi_taskflow import LogEntry, TaskRecord, TaskStatus
 from fastapi_taskflow.store import Query
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.schema import audit, entries, keys, owners, tasks
 from fastapi_taskflow.store.sql import Database
 from fastapi_taskflow.store.texts import MAX_TEXT, exact
@@ -24,7 +25,7 @@ ACTIVE = [PENDING.value, RUNNING.value]
 
 @pytest.fixture
 def database(location: str) -> Iterator[Database]:
-    database = Database(location)
+    database = Database(Connections(location))
     yield database
     database.close()
 
@@ -188,13 +189,13 @@ def test_of_many_that_claim_a_task_one_gets_it(location: str) -> None:
     ids = [f"id-{number}" for number in range(20)]
     start = threading.Barrier(4)
     claimed: list[str] = []
-    with contextlib.closing(Database(location)) as database:
+    with contextlib.closing(Database(Connections(location))) as database:
         database.write([_record(task_id) for task_id in ids], [], [])
         with database.transaction() as connection:
             connection.execute(tasks.update().values(owner="dead"))
 
     def claim(name: str) -> None:
-        with contextlib.closing(Database(location)) as database:
+        with contextlib.closing(Database(Connections(location))) as database:
             start.wait(30)
             for task_id in ids:
                 of_task = (tasks.c.task_id == task_id, tasks.c.owner == "dead")
@@ -222,7 +223,7 @@ def test_an_update_that_changes_nothing_counts_the_rows_it_found(database: Datab
 
 def test_who_has_read_may_write_though_another_has_written_meanwhile(location: str) -> None:
     """In SQLite a transaction that reads first would be refused; on servers it sees what is new."""
-    mine, other = Database(location), Database(location)
+    mine, other = Database(Connections(location)), Database(Connections(location))
     mine.write([_record()], [], [])
     done = threading.Event()
 
@@ -244,7 +245,7 @@ def test_who_has_read_may_write_though_another_has_written_meanwhile(location: s
 
 
 def test_a_transaction_sees_what_others_commit_meanwhile(server: Any) -> None:
-    mine, other = (Database(server.emptied_database()) for _ in range(2))
+    mine, other = (Database(Connections(server.emptied_database())) for _ in range(2))
     mine.write([_record()], [], [])
     statuses = select(tasks.c.status)
 

@@ -17,6 +17,7 @@ import pytest
 
 from fastapi_taskflow import LogEntry, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.store import MemoryStore, Query, writer
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.snapshot import SnapshotStore
 from fastapi_taskflow.store.sql import Database
 
@@ -120,11 +121,12 @@ from pathlib import Path
 from fastapi_taskflow import TaskRecord, TaskStatus
 from fastapi_taskflow.store import MemoryStore
 from fastapi_taskflow.store.snapshot import SnapshotStore
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "tasks.db"
-database = Database(str(path))
+database = Database(Connections(str(path)))
 store = SnapshotStore(MemoryStore(), database, logging.getLogger("fastapi_taskflow.store"))
 store.open()
 store.add(TaskRecord("before", "send", TaskStatus.PENDING, datetime.now(UTC)))
@@ -218,7 +220,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_so_many_tasks_wait_and_the_oldest_are_dropped_and_counted(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = Database(f"sqlite:///{path}?timeout=0.01")
+    database = Database(Connections(f"sqlite:///{path}?timeout=0.01"))
     store = SnapshotStore(MemoryStore(max_finished_tasks=1), database, LOG)
     store.open()
     store.add(TaskRecord("begun", "send", PENDING, NOON))

@@ -13,6 +13,7 @@ import pytest
 from fastapi_taskflow import StoreError, TaskStatus
 from fastapi_taskflow.store import LogEntry, MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.audit import MAX_ENTRIES
+from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.snapshot import with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -24,7 +25,7 @@ STORES = ["memory", "sqlite", "postgresql", "mariadb"]
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> Iterator[TaskStore]:
     location = None if request.param == "memory" else database_of(request.param)
-    store = with_snapshots(MemoryStore(), location, LOG)
+    store = with_snapshots(MemoryStore(), None if location is None else SqlStore(location), LOG)
     store.open()
     yield store
     store.close(10.0)
@@ -36,7 +37,7 @@ def stores(
 ) -> Iterator[list[TaskStore]]:
     """Two stores on one database, as two processes have them."""
     location = database_of(request.param)
-    stores = [with_snapshots(MemoryStore(), location, LOG) for _ in range(2)]
+    stores = [with_snapshots(MemoryStore(), SqlStore(location), LOG) for _ in range(2)]
     yield stores
     for store in stores:
         store.close(10.0)
@@ -184,12 +185,12 @@ def test_memory_keeps_the_newest_entries() -> None:
     ids=["ended", "claim", "release", "delete", "add_audit", "audit"],
 )
 def test_a_server_that_is_gone_is_an_error_of_ours(server: Any, ask: Callable[[Any], Any]) -> None:
-    store = with_snapshots(MemoryStore(), server.emptied_database(), LOG)
+    store = with_snapshots(MemoryStore(), SqlStore(server.emptied_database()), LOG)
     store.open()
     server.kill()
 
     try:
-        with pytest.raises(StoreError, match="snapshot_db="):
+        with pytest.raises(StoreError, match="the snapshot database"):
             ask(store.history)
     finally:
         server.start()

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store import TaskRecord
 from fastapi_taskflow.store.base import Fate
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.leases import DEAD_SECONDS, Lease
 from fastapi_taskflow.store.schema import owners
 from fastapi_taskflow.store.sql import Database
@@ -40,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def database(location: str) -> Iterator[Database]:
-    database = Database(location)
+    database = Database(Connections(location))
     yield database
     database.close()
 
@@ -51,7 +52,7 @@ def lease_of(database: Database, location: str) -> Iterator[Callable[[], Lease]]
     databases: list[Database] = []
 
     def make() -> Lease:
-        databases.append(Database(location))
+        databases.append(Database(Connections(location)))
         lease = Lease(databases[-1])
         assert lease.beat()
         return lease

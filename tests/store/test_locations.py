@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fastapi_taskflow import StoreError, TaskManager
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
 
@@ -27,7 +28,7 @@ from fastapi_taskflow.store.sql import Database
     ],
 )
 def test_a_url_needs_no_driver(location: str, driver: str) -> None:
-    assert Database(location).url.drivername == driver
+    assert Database(Connections(location)).url.drivername == driver
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_missing_driver_is_an_error_that_names_its_extra(
 
 def _refused(location: str) -> str:
     with pytest.raises(StoreError) as caught:
-        Database(location).open()
+        Database(Connections(location)).open()
     assert "tiger" not in repr((caught.value, caught.value.__cause__))
     return str(caught.value)
 
@@ -97,11 +98,11 @@ def _refused(location: str) -> str:
 def test_a_server_that_refuses_is_a_clear_error_at_startup(
     server: Any, change: Callable[[Any], Any], says: tuple[str, ...]
 ) -> None:
-    url = change(Database(server.emptied_database()).url)
+    url = change(Database(Connections(server.emptied_database())).url)
 
     said = _refused(url.render_as_string(hide_password=False))
 
-    assert said.startswith("snapshot_db='")
+    assert said.startswith("the snapshot database '")
     assert any(each in said for each in says)
     assert "expected a database that takes connections" in said
 
@@ -112,7 +113,7 @@ def test_a_server_that_is_not_there_is_a_clear_error_at_startup(scheme: str) -> 
 
 
 def test_a_user_who_may_make_no_tables_is_told(server: Any) -> None:
-    url = Database(server.new_database()).url
+    url = Database(Connections(server.new_database())).url
     server.execute("DROP USER IF EXISTS guest")
     is_postgres = url.get_backend_name() == "postgresql"
     server.execute(f"CREATE USER guest {'PASSWORD' if is_postgres else 'IDENTIFIED BY'} 'tiger'")
@@ -137,15 +138,16 @@ def test_a_database_without_unicode_is_refused(postgresql: Any) -> None:
 READ_ONLY = """
 import os, sys
 from fastapi_taskflow import StoreError
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
-other = Database(sys.argv[2])
+other = Database(Connections(sys.argv[2]))
 other.open()  # what is imported late is, before another user may not read it
 other.close()
 if os.geteuid() == 0:  # who may write anywhere
     os.setuid(65534)
 try:
-    Database(sys.argv[1]).open()
+    Database(Connections(sys.argv[1])).open()
 except StoreError as error:
     print(error)
 """

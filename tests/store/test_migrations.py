@@ -17,6 +17,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 from fastapi_taskflow import LogEntry, StoreError, TaskRecord, TaskStatus
 from fastapi_taskflow.store import Query, migrations, sql
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.schema import SCHEMA_VERSION, metadata, tags, tasks, versions
 from fastapi_taskflow.store.sql import Database
 
@@ -64,7 +65,7 @@ def _version_1(path: Path, rows: int = 2, *, is_marked: bool = True) -> str:
 
 @contextlib.contextmanager
 def _opened(location: str) -> Any:
-    database = Database(location)
+    database = Database(Connections(location))
     try:
         database.open()
         yield database
@@ -150,7 +151,7 @@ def test_what_fails_half_way_leaves_a_file_as_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(migrations, "searchable", _fail)
         with pytest.raises(StoreError, match="boom"):
-            Database(location).open()
+            Database(Connections(location)).open()
     with closing(sqlite3.connect(location)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         columns = len(connection.execute("PRAGMA table_info(taskflow_tasks)").fetchall())
@@ -168,9 +169,10 @@ OPENER = """
 import sys
 from datetime import UTC, datetime
 from fastapi_taskflow import TaskRecord, TaskStatus
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
-database = Database(sys.argv[1])
+database = Database(Connections(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 database.open()
@@ -229,7 +231,7 @@ def test_tables_of_a_newer_version_are_refused(new_location: str) -> None:
         _set_version(database, 99)
 
     with pytest.raises(StoreError, match=r"version 99, this library knows 2; use the newer rel"):
-        Database(new_location).open()
+        Database(Connections(new_location)).open()
 
 
 def test_the_next_version_is_one_more_step_that_may_be_done_again(
@@ -252,7 +254,7 @@ def test_the_next_version_is_one_more_step_that_may_be_done_again(
         monkeypatch.setattr(module, "SCHEMA_VERSION", 3)
 
     with pytest.raises(StoreError, match="half way"):
-        Database(new_location).open()
+        Database(Connections(new_location)).open()
     with _opened(new_location) as database, database.reading() as connection:
         rows = connection.execute(text("SELECT task_id, colour FROM taskflow_tasks")).all()
         version = connection.scalar(select(versions.c.version))

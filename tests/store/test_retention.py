@@ -25,6 +25,7 @@ from fastapi_taskflow import (
     task_log,
 )
 from fastapi_taskflow.store import retention
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.retention import Retention, delete_some
 from fastapi_taskflow.store.schema import entries, keys, tags, tasks
 from fastapi_taskflow.store.sql import Database
@@ -44,7 +45,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def database(location: str) -> Iterator[Database]:
-    database = Database(location)
+    database = Database(Connections(location))
     database.open()
     yield database
     database.close()
@@ -148,7 +149,7 @@ def test_several_processes_may_delete_at_once(
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
     _write(database, [_record(f"old-{n:03}", LONG_AGO) for n in range(300)], lines=3)
     gone: list[str] = []
-    databases = [Database(location) for _ in range(3)]
+    databases = [Database(Connections(location)) for _ in range(3)]
     sweepers = [Retention(each, timedelta(days=30), gone.extend, LOG) for each in databases]
 
     for sweeper in sweepers:
@@ -164,7 +165,7 @@ def test_several_processes_may_delete_at_once(
 
 def test_a_manager_deletes_at_its_start_and_forgets(location: str) -> None:
     manager = TaskManager(snapshot_db=location, retention_days=30)
-    other = Database(location)
+    other = Database(Connections(location))
 
     async def main() -> list[str]:
         async with manager:
@@ -202,7 +203,7 @@ def test_a_locked_database_is_reported_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "tasks.db"
-    database = Database(f"sqlite:///{path}?timeout=0.1")
+    database = Database(Connections(f"sqlite:///{path}?timeout=0.1"))
     database.open()
     _write(database, [_record("old", LONG_AGO)])
     monkeypatch.setattr(retention, "SWEEP_SECONDS", 0.01)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from fastapi_taskflow import LogEntry, TaskRecord, TaskStatus
 from fastapi_taskflow.store import MemoryStore, Query
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.snapshot import SnapshotStore
 from fastapi_taskflow.store.sql import Database
 
@@ -24,7 +25,7 @@ LOG = logging.getLogger("fastapi_taskflow.store")
 
 @pytest.fixture
 def database(location: str) -> Iterator[Database]:
-    database = Database(location)
+    database = Database(Connections(location))
     yield database
     database.close()
 
@@ -40,7 +41,7 @@ def _entry(seq: int, message: str = "x", **fields: Any) -> LogEntry:
 
 
 def test_after_a_crash_of_the_server_all_is_written_once_and_read(server: Any) -> None:
-    database = Database(server.emptied_database())
+    database = Database(Connections(server.emptied_database()))
     store = SnapshotStore(MemoryStore(), database, LOG)
     store.open()
     ids = [f"id-{number}" for number in range(30)]
@@ -74,7 +75,7 @@ def test_after_a_crash_of_the_server_all_is_written_once_and_read(server: Any) -
 
 
 def test_connections_of_before_a_crash_are_noticed_before_they_are_used(server: Any) -> None:
-    database = Database(server.emptied_database())
+    database = Database(Connections(server.emptied_database()))
     database.write([_record()], [], [])
 
     server.kill()
@@ -108,7 +109,7 @@ class Unanswered(Database):
 def test_a_batch_whose_commit_was_not_answered_is_there_once(
     location: str, failures: list[str]
 ) -> None:
-    database = Unanswered(location)
+    database = Unanswered(Connections(location))
     database.failures = failures
     first = [("old", _entry(1)), ("new", _entry(1))]
     database.open()
@@ -132,7 +133,7 @@ def test_a_batch_whose_commit_was_not_answered_is_there_once(
 
 
 def test_entries_alone_whose_commit_was_not_answered_are_there_once(location: str) -> None:
-    database = Unanswered(location)
+    database = Unanswered(Connections(location))
     database.failures = ["after"]
     database.open()
     logged = [("id", _entry(1)), ("id", _entry(2))]
@@ -172,6 +173,7 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: fork with threads
 from fastapi_taskflow import TaskRecord, TaskStatus
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
 def record(task_id):
@@ -182,7 +184,7 @@ def connection_id():
     with database.reading() as connection:
         return connection.scalar(text(f"SELECT {functions[connection.dialect.name]}"))
 
-database = Database(sys.argv[1])
+database = Database(Connections(sys.argv[1]))
 database.write([record("before")], [], [])
 mine = connection_id()
 child = os.fork()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from fastapi_taskflow import (
     ConfigurationError,
@@ -24,6 +25,8 @@ from fastapi_taskflow import (
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.store import LogEntry, MemoryStore, Query, TaskRecord, TaskStore
 from fastapi_taskflow.store.base import Position
+from fastapi_taskflow.store.connections import SqlStore
+from fastapi_taskflow.store.dialects import parse
 from fastapi_taskflow.store.snapshot import with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -39,13 +42,24 @@ def _record(number: int, **fields: Any) -> TaskRecord:
     return TaskRecord(**{**values, **fields})
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb"])
+ENGINES = {"postgresql-engine": {}, "mariadb-engine": {"connect_args": {"charset": "utf8mb4"}}}
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb", *ENGINES])
 def store(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> Iterator[TaskStore]:
-    location = None if request.param == "memory" else database_of(request.param)
-    store = with_snapshots(MemoryStore(), location, Diagnostics("fastapi_taskflow.store"))
-    store.open()
-    yield store
-    store.close(10.0)
+    with ExitStack() as stack:
+        behind = None
+        if request.param in ENGINES:
+            url = parse(database_of(request.param.removesuffix("-engine")))
+            engine = create_engine(url, **ENGINES[request.param])
+            stack.callback(engine.dispose)
+            behind = SqlStore(engine)
+        elif request.param != "memory":
+            behind = SqlStore(database_of(request.param))
+        store = with_snapshots(MemoryStore(), behind, Diagnostics("fastapi_taskflow.store"))
+        store.open()
+        yield store
+        store.close(10.0)
 
 
 def test_a_record_comes_back_as_it_was_added(store: TaskStore) -> None:

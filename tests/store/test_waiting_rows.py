@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from fastapi_taskflow import LogEntry, TaskRecord, TaskStatus
 from fastapi_taskflow.store import MemoryStore
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.snapshot import SnapshotStore
 from fastapi_taskflow.store.sql import Database
 
@@ -94,7 +95,7 @@ def _gone(path: Path) -> Iterator[None]:
 def test_a_task_that_was_never_written_is_found(
     path: Path, trouble: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         with trouble(path):
             _start(store)
             _end(store)
@@ -106,7 +107,7 @@ def test_a_task_that_was_never_written_is_found(
 
 
 def test_a_task_whose_start_is_written_is_found_as_it_ended(path: Path) -> None:
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         _start(store)
         assert store.flush(30.0)
         with _locked(path):
@@ -119,7 +120,7 @@ def test_a_task_whose_start_is_written_is_found_as_it_ended(path: Path) -> None:
 
 
 def test_where_the_database_cant_be_read_the_part_that_waits_is_found(path: Path) -> None:
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         _start(store)
         assert store.flush(30.0)
         with _gone(path):
@@ -133,7 +134,7 @@ def test_where_the_database_cant_be_read_the_part_that_waits_is_found(path: Path
 
 
 def test_a_late_entry_of_a_forgotten_task_is_found(path: Path) -> None:
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         _start(store)
         _end(store)
         assert store.flush(30.0)
@@ -145,7 +146,7 @@ def test_a_late_entry_of_a_forgotten_task_is_found(path: Path) -> None:
 
 
 def test_entries_of_no_task_are_nobodys(path: Path) -> None:
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         store.append("nobody", _entry(1))
         assert store.flush(30.0)
 
@@ -156,8 +157,8 @@ def test_entries_of_no_task_are_nobodys(path: Path) -> None:
 class HeldDatabase(Database):
     """Holds the writer where its rows are in, or have failed to be, and it doesn't know yet."""
 
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
         self.is_in, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
         self.error: Exception | None = None
@@ -179,7 +180,7 @@ class HeldDatabase(Database):
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["new", "known"])
 def test_what_is_written_while_one_looks_is_not_there_twice(path: Path, is_known: bool) -> None:
-    database = HeldDatabase(str(path))
+    database = HeldDatabase(Connections(str(path)))
     with _opened(database) as store:
         _start(store)
         if is_known:
@@ -200,7 +201,7 @@ def test_what_is_written_while_one_looks_is_not_there_twice(path: Path, is_known
 
 
 def test_what_came_while_a_batch_failed_is_written_behind_it(path: Path) -> None:
-    database = HeldDatabase(str(path))
+    database = HeldDatabase(Connections(str(path)))
     database.error = OperationalError("", {}, Exception("database is locked"))
     database.go_on.clear()
     with _opened(database) as store:
@@ -210,7 +211,7 @@ def test_what_came_while_a_batch_failed_is_written_behind_it(path: Path) -> None
         _end(store)
         database.go_on.set()
         assert store.flush(30.0)
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         stored = _known(store)
 
     assert stored == (SUCCESS, 3, ENTRIES)
@@ -227,7 +228,7 @@ class UnreadableDatabase(HeldDatabase):
 
 
 def test_who_asks_for_a_task_that_waits_as_a_whole_does_not_wait(path: Path) -> None:
-    database = UnreadableDatabase(str(path))
+    database = UnreadableDatabase(Connections(str(path)))
     database.go_on.clear()
     with _opened(database) as store:
         _start(store)
@@ -259,7 +260,7 @@ class BusyMemory(MemoryStore):
 
 def test_changes_reach_the_database_in_the_order_in_which_they_were_made(path: Path) -> None:
     memory = BusyMemory()
-    with _opened(Database(str(path)), memory) as store:
+    with _opened(Database(Connections(str(path))), memory) as store:
         _start(store)
         change = {"task_id": "id", "expected": (RUNNING,), "status": SUCCESS}
         memory.other = other = threading.Thread(target=store.update, kwargs=change)
@@ -267,7 +268,7 @@ def test_changes_reach_the_database_in_the_order_in_which_they_were_made(path: P
         store.update("id", (PENDING,), status=RUNNING)
         other.join(30)
         live = _known(store)
-    with _opened(Database(str(path))) as store:
+    with _opened(Database(Connections(str(path)))) as store:
         stored = _known(store)
 
     assert live == stored == (SUCCESS, 1, ENTRIES[:1])
@@ -276,7 +277,7 @@ def test_changes_reach_the_database_in_the_order_in_which_they_were_made(path: P
 def test_what_could_not_be_written_at_the_end_is_counted_with_what_was_just_tried(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = HeldDatabase(str(path))
+    database = HeldDatabase(Connections(str(path)))
     store = SnapshotStore(MemoryStore(), database, LOG)
     store.open()
     database.go_on.clear()

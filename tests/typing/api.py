@@ -10,6 +10,7 @@ from typing import Annotated, assert_type
 from fastapi import Depends, FastAPI
 
 from fastapi_taskflow import (
+    AuditEntry,
     FileLogger,
     InMemoryLogger,
     LifecycleEvent,
@@ -17,6 +18,9 @@ from fastapi_taskflow import (
     ManagedBackgroundTasks,
     ObserverHandler,
     ObserverStats,
+    ProgressEvent,
+    Retried,
+    SqlStore,
     StdoutLogger,
     TaskAdmin,
     TaskContext,
@@ -88,9 +92,17 @@ async def use() -> None:
         assert_type(same, TaskManager)
     async for event in manager.watch("id"):
         assert_type(event, LogEvent | LifecycleEvent)
+    async for news in manager.watch(progress=True):
+        assert_type(news, LogEvent | LifecycleEvent | ProgressEvent)
+    assert_type(await manager.cancel("id", reason="wrong file"), TaskRecord)
+    assert_type(await manager.retry("id"), TaskRecord)
+    assert_type(await manager.retry_failed(since=timedelta(hours=6)), Retried)
+    assert_type(await manager.delete_history(older_than=60.0), int)
 
 
 assert_type(manager.run(add, 1, idempotency_key="k"), TaskRecord)
+assert_type(manager.audit(limit=10), list[AuditEntry])
+assert_type(TaskManager(snapshot_store=SqlStore("tasks.db")), TaskManager)
 assert_type(manager.get_task("id").logs, list[str])
 assert_type(manager.observer_stats(), dict[str, ObserverStats])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.schema import tasks
 from fastapi_taskflow.store.sql import Database
 
@@ -80,7 +81,7 @@ def test_a_request_that_its_process_did_not_live_to_see_is_done_by_the_next(
     task_id = first.run(function, "a", 60)
     first.wait_for("running", "a")
     first.process.send_signal(signal.SIGSTOP)
-    with closing(Database(where)) as database:
+    with closing(Database(Connections(where))) as database:
         database.request_cancel(task_id)
     first.kill()
 
@@ -97,7 +98,7 @@ def test_a_request_that_a_shutdown_came_before_is_done_by_the_next(
     first = start(shutdown_timeout=0)
     task_id = first.run("again", "a", 60)
     first.wait_for("running", "a")
-    with closing(Database(where)) as database:
+    with closing(Database(Connections(where))) as database:
         first.stop()
         with database.transaction() as connection:
             connection.execute(tasks.update().values(cancel_requested=True))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fastapi_taskflow.store import Query
+from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
@@ -30,7 +31,7 @@ on_all_databases = pytest.mark.parametrize(
 
 
 def statuses(where: str) -> dict[str, str]:
-    with closing(Database(where)) as database:
+    with closing(Database(Connections(where))) as database:
         return {record.task_id: record.status.value for record in database.query(Query(limit=9999))}
 
 
