@@ -14,6 +14,7 @@ import pytest
 
 from fastapi_taskflow import InMemoryLogger, TaskManager, TaskStatus
 from fastapi_taskflow.execution.processes import process
+from fastapi_taskflow.store import Query
 
 Exists = Callable[[int], bool]
 WaitUntil = Callable[..., None]
@@ -69,14 +70,23 @@ def test_a_lost_worker_interrupts_its_task_and_no_other(
     assert (last.status, last.error) == (TaskStatus.INTERRUPTED, LOST[how])
 
 
+@pytest.mark.parametrize("name", ["leaves_a_child", "leaves_a_program"])
 def test_a_lost_worker_is_missed_though_its_child_lives_on(
-    manager: TaskManager, memory: InMemoryLogger, bodies: Any, exists: Exists
+    manager: TaskManager,
+    memory: InMemoryLogger,
+    bodies: Any,
+    exists: Exists,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
-    manager.task(executor="process")(bodies.leaves_a_child)
+    monkeypatch.chdir(tmp_path)
+    body = getattr(bodies, name)
+    manager.task(executor="process")(body)
 
     async def main() -> Any:
         async with asyncio.timeout(20):  # the child would live for a minute
-            return await manager.execute(bodies.leaves_a_child, "SIGKILL")
+            return await manager.execute(body, "SIGKILL")
 
     record = asyncio.run(main())
 
@@ -144,6 +154,35 @@ def test_a_timeout_ends_the_worker_and_fails_the_task(
     assert record.error == f"{name} exceeded its timeout of 0.2 s"
     messages = [line.split(" ", 1)[1] for line in record.logs]
     assert messages == ([] if name == "is_stubborn" else ["stuck", "cleaned up"])
+
+
+def test_a_body_that_floods_the_log_is_ended_and_no_line_of_it_is_torn(
+    manager: TaskManager,
+    bodies: Any,
+    tmp_path: Path,
+    wait_until: WaitUntil,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(process, "END_SECONDS", 30.0)
+    body, path = bodies.floods_until_it_is_ended, tmp_path / "pid"
+    manager.task(executor="process")(body)
+
+    async def main() -> Any:
+        async with manager:
+            call = asyncio.create_task(manager.execute(body, str(path)))
+            await asyncio.to_thread(wait_until, lambda: _is_written(path))
+            (task,) = manager.store.query(Query())
+            await manager.cancel(task.task_id)
+            await call
+            task_id = task.task_id
+            await asyncio.to_thread(
+                wait_until, lambda: "cleaned up" in manager.get_task(task_id).logs[-1]
+            )
+
+    asyncio.run(main())
+
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
 def test_starting_a_worker_counts_towards_no_timeout(manager: TaskManager, bodies: Any) -> None:

@@ -132,7 +132,7 @@ class WorkerProcess:
         with self._guard:
             if self._ending or (call is not None and call is not self._call):
                 return
-        self.hang_up()
+            self.hang_up()  # at once: the worker may be given another call just now
         with contextlib.suppress(RuntimeError):  # at the interpreter's exit; see the pool's close
             killer = threading.Timer(END_SECONDS, self.kill)
             killer.daemon = True

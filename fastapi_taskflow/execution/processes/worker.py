@@ -39,13 +39,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """The signals that a group of processes gets as a whole. What follows is decided above."""
 
 
-class WorkerEndedError(SystemExit):
-    """Raised in a body whose worker is told to end, so that its ``finally`` blocks run."""
+class WorkerEndedError(KeyboardInterrupt):
+    """Raised in a body whose worker is told to end, so that its ``finally`` blocks run.
+
+    As Ctrl-C's error it goes through ``task_log()``, and whatever else keeps the body's errors.
+    """
 
 
 def main(descriptor: int) -> None:
     """Serve the other end of a socket, which was inherited, until it is closed there."""
     multiprocessing.current_process().name = "fastapi_taskflow-worker"  # records say so
+    # Else what a body starts by os.system() would hold the line as long as it lives.
+    os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes no keywords
     wire = Wire(socket.socket(fileno=descriptor))
     os.register_at_fork(after_in_child=wire.close)  # else it would be open as long as the child
     worker = Worker(wire)
@@ -70,6 +75,7 @@ class Worker:
         self._reports = ReportHandler(self._send)
         self._in_body = False
         self._ending = False
+        self._is_told = False
 
     def serve(self) -> None:
         """Do jobs until there are no more."""
@@ -92,10 +98,30 @@ class Worker:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """End the body that runs, if that is what the signal was sent for."""
-        if self._ending and self._in_body:
-            raise WorkerEndedError(1)
+        self._end_body()
+
+    def _end_body(self) -> None:
+        """Raise in the body that it ends, once: what it does then for its end is left alone."""
+        if self._ending and self._in_body and not self._is_told:
+            self._is_told = True
+            raise WorkerEndedError
 
     def _send(self, message: Message) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._send_whole(message)
+        else:
+            self._send_on(message)
+
+    def _send_whole(self, message: Message) -> None:
+        """Send it, and no signal cuts it short: what comes behind it could not be read."""
+        in_body, self._in_body = self._in_body, False
+        try:
+            self._send_on(message)
+        finally:
+            self._in_body = in_body
+        self._end_body()
+
+    def _send_on(self, message: Message) -> None:
         with contextlib.suppress(OSError):  # nobody is there any more, and this process ends
             self._wire.send(message)
 
@@ -130,8 +156,7 @@ class Worker:
         ):
             self._in_body = True
             try:
-                if self._ending:
-                    raise WorkerEndedError(1)
+                self._end_body()
                 return run_body(call)
             finally:
                 self._in_body = False

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi_taskflow import TaskManager, bind_task_context, get_task_context, task_log
+from fastapi_taskflow.execution.processes import worker
 
 captured = logging.getLogger("process_bodies.captured")
 TOKEN = "hunter2hunter2"
@@ -164,6 +165,24 @@ def leaves_a_child(how: str) -> None:
         os._exit(0)
     task_log("child", pid=child)
     is_lost(how)
+
+
+def leaves_a_program(how: str) -> None:
+    """Leave a program behind that inherits every descriptor that can be inherited."""
+    os.system("sleep 60 & echo $! > program.pid")  # a shell, as bodies use one
+    task_log("child", pid=int(Path("program.pid").read_text()))
+    is_lost(how)
+
+
+def floods_until_it_is_ended(path: str) -> None:
+    """Log more than the line takes at once; a loaded machine has its time for the last entry."""
+    worker.END_SECONDS = 30.0
+    write_pid(path)
+    try:
+        while True:
+            task_log("x" * 70_000)
+    finally:
+        task_log("cleaned up")
 
 
 def runs_another(value: int) -> Any:
