@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
@@ -36,13 +36,18 @@ def text_formatter() -> logging.Formatter:
     return UtcFormatter("[%(task_id)s] [%(name)s] %(asctime)s %(message)s", TIME_FORMAT)
 
 
+def fresh_logger(*handlers: logging.Handler) -> logging.Logger:
+    """A logger of the standard library's own at INFO, with these handlers and nothing above it."""
+    logger = logging.Logger(FUNCTION, logging.INFO)  # noqa: LOG001  # gone with its benchmark
+    for handler in handlers:
+        logger.addHandler(handler)
+    return logger
+
+
 @contextmanager
 def logger_with(handler: logging.Handler) -> Iterator[logging.Logger]:
-    """A logger of the standard library's own with one handler, and nothing above it."""
-    logger = logging.Logger(FUNCTION, logging.INFO)  # noqa: LOG001  # gone with its benchmark
-    logger.addHandler(handler)
-    yield logger
-    logger.removeHandler(handler)
+    """Such a logger with one handler, which is closed in the end."""
+    yield fresh_logger(handler)
     handler.close()
 
 
@@ -165,39 +170,3 @@ def structlog_file(path: Path) -> Iterator[Call]:
             cache_logger_on_first_use=True,
         )
         yield partial(logger.bind(task_id=TASK_ID, func=FUNCTION).info, MESSAGE)
-
-
-def json_formatter(encoder: str) -> logging.Formatter:
-    """python-json-logger's own formatter with the fields that ours has.
-
-    Args:
-        encoder: "json" or "orjson".
-    """
-    module = importlib.import_module(f"pythonjsonlogger.{encoder}")
-    name = {"json": "JsonFormatter", "orjson": "OrjsonFormatter"}[encoder]
-    made: logging.Formatter = getattr(module, name)(
-        "%(levelname)s %(name)s %(message)s", timestamp=True, static_fields={"event": "log"}
-    )
-    return made
-
-
-JSON_EXTRA: dict[str, object] = {
-    "task_id": f"{TASK_ID}-0000-4000-8000-000000000000",
-    "func_name": FUNCTION,
-    "attempt": 0,
-    "seq": 1,
-    "tags": {},
-}
-
-
-def json_file(encoder: str) -> Callable[[Path], Any]:
-    """``FileHandler`` with that formatter."""
-
-    @contextmanager
-    def opened(path: Path) -> Iterator[Call]:
-        handler = logging.FileHandler(path, encoding="utf-8")
-        handler.setFormatter(json_formatter(encoder))
-        with logger_with(handler) as logger:
-            yield partial(logger.info, MESSAGE, extra=JSON_EXTRA)
-
-    return opened

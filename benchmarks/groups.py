@@ -7,29 +7,38 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks import baselines, ours
+from benchmarks.disabled import disabled_debug, disabled_task_log
+from benchmarks.imports import import_seconds
+from benchmarks.json_lines import json_works
+from benchmarks.lines import Shape
+from benchmarks.memory import growth_to_a_file, growth_to_an_observer
+from benchmarks.observing import beside_a_slow_observer, to_an_observer
+from benchmarks.running import async_body, managed, plain, sync_body
+from benchmarks.serving import SERVERS
+from benchmarks.stalls import stalls
 from benchmarks.works import Samples, Work, interleave
 from benchmarks.written import calls, writes
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything: the real thing, or just enough to see that it works."""
+    """How much of everything: the real thing, or just enough to see that it works.
+
+    Attributes:
+        rounds: How often what is short is measured in one process.
+        count: How many times it is done in each round.
+    """
 
     rounds: int
     count: int
 
 
-FULL = Size(rounds=60, count=200)
-TINY = Size(rounds=1, count=10)
-SIZES = {"full": FULL, "tiny": TINY}
+SIZES = {"full": Size(rounds=60, count=200), "tiny": Size(rounds=1, count=10)}
 
-
-def installed(works: Mapping[str, Work], needs: Mapping[str, str]) -> dict[str, Work]:
-    """The works but for those that need a module which isn't installed."""
-    return {name: work for name, work in works.items() if find_spec(needs.get(name, "logging"))}
-
+Group: TypeAlias = Callable[[Size, Path], Samples]
 
 LINES: Mapping[str, Work] = {
     "task_log": writes(ours.task_log_to()),
@@ -47,29 +56,59 @@ QUEUED: Mapping[str, Work] = {
     "FileHandler": calls(baselines.file_handler),
 }
 
-JSON: Mapping[str, Work] = {
-    "task_log json": writes(ours.task_log_to(formatter="json"), length=None),
-    "python-json-logger": calls(baselines.json_file("json"), length=None),
+DISABLED: Mapping[str, Work] = {"task_log": disabled_task_log, "debug()": disabled_debug}
+
+STATUS_LINES = Shape(holding="] 2", each=2)
+
+TASKS: Mapping[str, Work] = {
+    f"{name}, {kind}": work
+    for kind, body in {"async": async_body, "sync": sync_body}.items()
+    for name, work in {
+        "in memory": writes(managed(body), shape=STATUS_LINES),
+        "with SQLite": writes(managed(body, database=True), shape=STATUS_LINES),
+        "BackgroundTasks": plain(body),
+    }.items()
 }
 
 NEEDS = {"loguru": "loguru", "structlog": "structlog"}
+"""The modules without which a work can't be done; the table says so, where one is missing."""
 
 
-def _in_turns(works: Mapping[str, Work], count: int = 1) -> Callable[[Size], Samples]:
-    def measure(size: Size) -> Samples:
-        with tempfile.TemporaryDirectory() as folder:
-            return interleave(
-                installed(works, NEEDS),
-                Path(folder),
-                rounds=size.rounds,
-                count=size.count * count,
-            )
+def _in_turns(works: Mapping[str, Work], *, rounds: float = 1, count: int = 1) -> Group:
+    """A group of works in turns.
+
+    Args:
+        works: The works.
+        rounds: By what to multiply the number of rounds.
+        count: By what to multiply how many times it is done in each.
+    """
+
+    def measure(size: Size, folder: Path) -> Samples:
+        present = {name: work for name, work in works.items() if find_spec(NEEDS.get(name, "re"))}
+        times = max(1, round(size.rounds * rounds))
+        return interleave(present, folder, rounds=times, count=size.count * count)
 
     return measure
 
 
-GROUPS: Mapping[str, Callable[[Size], Samples]] = {
+GROUPS: Mapping[str, Group] = {
     "lines": _in_turns(LINES),
-    "queued": _in_turns(QUEUED, count=4),
-    "json": _in_turns(JSON),
+    "queued": _in_turns(QUEUED, count=5),
+    "json": _in_turns(json_works("json")),
+    "orjson": _in_turns(json_works("orjson")),
+    "disabled": _in_turns(DISABLED, count=20),
+    "observer": _in_turns({"task_log": to_an_observer}, rounds=0.3, count=10),
+    "tasks": _in_turns(TASKS, rounds=0.1, count=4),
+    "slow": lambda size, _folder: beside_a_slow_observer(size.rounds // 2 + 1),
+    "memory": lambda size, folder: growth_to_a_file(folder, size.count * 500),
+    "memory2": lambda size, _folder: growth_to_an_observer(size.count * 500),
+    "stalls": lambda size, folder: stalls(folder, size.count * 250),
+    "import": lambda size, _folder: import_seconds(size.rounds // 12 + 1),
+    "server": _in_turns(SERVERS, rounds=0.1, count=8),
 }
+
+
+def measure_group(name: str, size: str) -> Samples:
+    """Measure one group, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        return GROUPS[name](SIZES[size], Path(folder))

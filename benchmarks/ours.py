@@ -1,4 +1,4 @@
-"""The library's own side of each comparison, through its public names alone."""
+"""The library's lines, through its public names alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.baselines import timed_to_the_end
 from benchmarks.lines import FUNCTION, MESSAGE
 from benchmarks.works import Call, Measure, repeat
-from fastapi_taskflow import FileLogger, TaskManager, task_log
+from fastapi_taskflow import FileLogger, TaskManager, TaskRecord, task_log
 
 WRITE: Call = partial(task_log, MESSAGE)
 
@@ -24,14 +24,14 @@ def in_task(manager: TaskManager, measure: Measure) -> Measure:
         return measure(count)
 
     manager.task(name=FUNCTION)(body)
+    return lambda count: result_of(manager.run(body, count))
 
-    def run(count: int) -> Any:
-        record = manager.run(body, count)
-        if record.error is not None:
-            raise RuntimeError(record.stacktrace)
-        return record.result
 
-    return run
+def result_of(record: TaskRecord) -> Any:
+    """What a task has returned; an error if it failed, as there is nothing to measure then."""
+    if record.error is not None:
+        raise RuntimeError(record.stacktrace)
+    return record.result
 
 
 def task_log_to(**options: Any) -> Callable[[Path], AbstractContextManager[Measure]]:

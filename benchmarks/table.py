@@ -50,34 +50,27 @@ def amount(value: float, unit: str) -> str:
 
 def row(figure: Figure, measured: Measured) -> tuple[str, ...]:
     """The cells of one figure."""
-    ours = measured.get(figure.measured)
-    theirs = measured.get(figure.beside) if figure.beside else None
+    ours, theirs = measured.get(figure.measured), measured.get(figure.beside or "")
     name = figure.beside.partition("/")[2] if figure.beside else ""
-    missing = [key for key in (figure.measured, figure.beside) if key and key not in measured]
-    if missing or ours is None:
+    if ours is None or (figure.beside and theirs is None):
         return (figure.work, "", name, "not installed", "", _goal(figure), "")
-    found = middle(ours)
-    if theirs is None:
-        spread = f"{amount(found.low, figure.unit)} to {amount(found.high, figure.unit)}"
-        return (
-            figure.work,
-            amount(found.median, figure.unit),
-            "",
-            "",
-            spread,
-            _goal(figure),
-            _met(figure, found.median),
-        )
-    ratio = ratio_of(ours, theirs)
     return (
         figure.work,
-        amount(found.median, figure.unit),
+        amount(median(ours), figure.unit),
         name,
-        amount(median(theirs), figure.unit),
-        f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+        amount(median(theirs), figure.unit) if theirs else "",
+        _spread(figure, ours, theirs),
         _goal(figure),
-        _met(figure, ratio.median),
+        _met(figure, ours, theirs),
     )
+
+
+def _spread(figure: Figure, ours: Sequence[float], theirs: Sequence[float] | None) -> str:
+    if theirs is None:
+        found = middle(ours)
+        return f"({amount(found.low, figure.unit)} to {amount(found.high, figure.unit)})"
+    found = ratio_of(ours, theirs)
+    return f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Middle:
@@ -86,15 +79,21 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Middle:
 
 
 def _goal(figure: Figure) -> str:
-    if figure.goal is None:
-        return ""
-    return f"≤ {figure.goal:.2f}" if figure.beside else f"≤ {amount(figure.goal, figure.unit)}"
+    goals = [
+        *([f"{figure.most:.2f} x"] if figure.most is not None else []),
+        *([amount(figure.limit, figure.unit)] if figure.limit is not None else []),
+    ]
+    return "≤ " + ", ".join(goals) if goals else ""
 
 
-def _met(figure: Figure, value: float) -> str:
-    if figure.goal is None:
+def _met(figure: Figure, ours: Sequence[float], theirs: Sequence[float] | None) -> str:
+    reached = [
+        *([median(ours) <= figure.limit] if figure.limit is not None else []),
+        *([ratio_of(ours, theirs).median <= figure.most] if theirs and figure.most else []),
+    ]
+    if not reached:
         return ""
-    return "yes" if value <= figure.goal else "no"
+    return "yes" if all(reached) else "no"
 
 
 def table(figures: Iterable[Figure], measured: Measured) -> str:

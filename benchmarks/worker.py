@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks.groups import GROUPS, SIZES
+from benchmarks.groups import measure_group
 
 
 def main(group: str, size: str) -> None:
     """Print the samples as a line of JSON."""
-    print(json.dumps(GROUPS[group](SIZES[size])))
+    print(json.dumps(measure_group(group, size)))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.lines import LINE, check_lines
+from benchmarks.lines import LIKE_ALL, Shape, check_lines
 from benchmarks.works import Call, Measure, Work, repeat
 
 
 def writes(
-    opened: Callable[[Path], AbstractContextManager[Measure]], *, length: int | None = len(LINE)
+    opened: Callable[[Path], AbstractContextManager[Measure]], *, shape: Shape = LIKE_ALL
 ) -> Work:
     """A work whose every doing adds a line to the file that it is opened with.
 
     Args:
-        opened: Opens it with a path; once it is closed, all lines are in the file.
-        length: The length of each line; None where formats differ.
+        opened: Opens it with a path; when it is closed, all lines are in the file.
+        shape: What the lines are.
     """
 
     @contextmanager
@@ -32,13 +32,13 @@ def writes(
                 return measure(count)
 
             yield measured
-        check_lines(path, total, length=length)
+        check_lines(path, total, shape)
 
     return work
 
 
 def calls(
-    opened: Callable[[Path], AbstractContextManager[Call]], *, length: int | None = len(LINE)
+    opened: Callable[[Path], AbstractContextManager[Call]], *, shape: Shape = LIKE_ALL
 ) -> Work:
     """The same for what is done by one call without arguments."""
 
@@ -47,4 +47,4 @@ def calls(
         with opened(path) as call:
             yield partial(repeat, call)
 
-    return writes(measured, length=length)
+    return writes(measured, shape=shape)

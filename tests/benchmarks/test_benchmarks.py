@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import GOALS, OTHERS, Figure
-from benchmarks.groups import GROUPS, TINY
+from benchmarks.groups import GROUPS, SIZES, measure_group
 from benchmarks.lines import LINE, WrongLinesError, check_lines
 from benchmarks.runner import measure
 from benchmarks.table import table
@@ -17,9 +17,9 @@ FIGURES = [*GOALS, *OTHERS]
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_does_its_work_and_has_what_the_table_shows(group: str) -> None:
-    samples = GROUPS[group](TINY)
+    samples = measure_group(group, "tiny")
 
-    assert all(value > 0 for values in samples.values() for value in values)
+    assert all(value >= 0 for values in samples.values() for value in values)
     shown = {name for figure in FIGURES for name in (figure.measured, figure.beside) if name}
     of_this_group = {name.partition("/")[2] for name in shown if name.startswith(f"{group}/")}
     assert of_this_group <= samples.keys()
@@ -28,7 +28,7 @@ def test_a_group_does_its_work_and_has_what_the_table_shows(group: str) -> None:
 def test_a_group_is_measured_in_processes_of_its_own() -> None:
     measured = measure(["lines"], processes=2, size="tiny")
 
-    assert len(measured["lines/task_log"]) == 2 * TINY.rounds
+    assert len(measured["lines/task_log"]) == 2 * SIZES["tiny"].rounds
 
 
 @pytest.mark.parametrize("content", ["", LINE, LINE + "other\n", LINE + LINE[1:]])
@@ -49,7 +49,7 @@ def test_lines_are_counted_in_the_files_that_were_rolled_too(tmp_path: Path) -> 
     check_lines(tmp_path / "task.log", 2)
 
 
-FIGURE = Figure("a line", "lines/a", "lines/b", 0.5)
+FIGURE = Figure("a line", "lines/a", "lines/b", most=0.5)
 
 
 @pytest.mark.parametrize(
