@@ -279,13 +279,15 @@ class TaskEngine:
             drain: Whether to wait for its events to reach the async observers, as is always
                 done when no lifespan runs the manager.
         """
+        if execution.is_called_off:
+            return
         if self.loop is None:
             await self._begin()
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._yield_to_holder(execution) is not None:
             return
-        if not execution.context.cancelled:
+        if not (execution.context.cancelled or execution.is_called_off):
             task = execution.run_by(self._runner)
             task.add_done_callback(lambda task: self._ended(execution, task))
             await asyncio.wait({task})

@@ -53,6 +53,7 @@ class Execution:
         task: What runs it; None until then.
         variables: The context variables of what runs it.
         outlives: Whether it runs in another process if this one stops before it has begun.
+        is_called_off: Whether it was interrupted: if it has not begun, it never does here.
     """
 
     function: TaskFunction
@@ -64,6 +65,7 @@ class Execution:
     task: asyncio.Task[None] | None = field(default=None)
     variables: Context = field(default_factory=copy_context)
     outlives: bool = False
+    is_called_off: bool = False
 
     @property
     def context(self) -> TaskContext:
@@ -89,6 +91,7 @@ class Execution:
 
     def interrupt(self) -> None:
         """End it, from any thread. A body in a thread is no longer awaited, a process ends."""
+        self.is_called_off = True
         # In its context variables, a copy, as they are in use: the news has its span's ids.
         self.variables.copy().run(self.interrupted)
         self._stop()

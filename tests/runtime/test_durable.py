@@ -177,3 +177,28 @@ def test_without_a_database_enqueue_is_add_task() -> None:
     asyncio.run(use())
 
     assert ran == ["a"]
+
+
+def test_what_is_left_to_another_process_does_not_begin_after_the_shutdown(path: Path) -> None:
+    manager = TaskManager(snapshot_db=path, shutdown_timeout=0)
+    manager.task(persist=True)(note)
+    started = asyncio.Event()
+
+    async def first() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with manager:
+            tasks = ManagedBackgroundTasks(manager.engine)
+            tasks.add_task(first)
+            tasks.add_task(note, "second")
+            request = asyncio.create_task(tasks())
+            await started.wait()
+        await request
+
+    asyncio.run(main())
+
+    assert ran == []
+    assert sorted(rows(path)) == ["interrupted", "pending"]
+    assert not manager.engine.is_open
