@@ -184,14 +184,15 @@ class Control:
         calls = await asyncio.to_thread(self._calls_of, task_ids, done.skipped)
         claimed = await asyncio.to_thread(history.claim_retries, list(calls))
         done.skipped.update(dict.fromkeys(calls.keys() - claimed, RETRIED_BEFORE))
-        for task_id in [task_id for task_id in calls if task_id in claimed]:
-            try:
-                done.retried[task_id] = self._again(calls[task_id])
-            except TaskArgumentError as error:
-                done.skipped[task_id] = str(error)
-            finally:
-                if task_id not in done.retried:
-                    await asyncio.to_thread(history.release_retry, task_id)
+        try:
+            for task_id in [task_id for task_id in calls if task_id in claimed]:
+                try:
+                    done.retried[task_id] = self._again(calls[task_id])
+                except TaskArgumentError as error:
+                    done.skipped[task_id] = str(error)
+        finally:  # whatever stops it half way: who comes later can retry the rest
+            for task_id in claimed - done.retried.keys():
+                await asyncio.to_thread(history.release_retry, task_id)
 
     def _again(self, call: _Call) -> str:
         task_id, execution = self._engine.accept(

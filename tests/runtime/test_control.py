@@ -280,6 +280,41 @@ def test_a_retry_that_a_shutdown_refuses_leaves_the_task_to_be_retried(make: Mak
     assert len(app.run(main).retried) == 1
 
 
+class _StoppedError(BaseException):
+    """What ends a call half way: Ctrl-C, say."""
+
+
+class _Stopping:
+    """An argument that stops whoever makes it ready for a worker process."""
+
+    is_on = False
+
+    def __reduce__(self) -> Any:
+        if self.is_on:
+            raise _StoppedError
+        return _Stopping, ()
+
+
+def test_retries_that_are_stopped_half_way_leave_the_rest_to_be_retried() -> None:
+    app = App(None)
+    stopping = _Stopping()
+    app.manager.task(executor="process", name="stops")(repr)
+
+    async def main() -> Any:
+        stopped = await app.manager.execute(repr, stopping)
+        records = [await app.manager.execute(app.other) for _ in range(2)]
+        stopping.is_on = True
+        ids = [records[0].task_id, stopped.task_id, records[1].task_id]
+        with pytest.raises(_StoppedError):
+            await app.manager.retry_many(ids)
+        return ids, await app.manager.retry_many([ids[0], ids[2]])
+
+    ids, done = app.run(main)
+
+    assert done.skipped == {ids[0]: RETRIED_BEFORE}
+    assert list(done.retried) == [ids[2]]
+
+
 def test_a_task_that_fits_its_function_no_more_is_left_to_be_retried(make_durable: Make) -> None:
     first = make_durable()
     task_id = first.run(lambda: first.manager.execute(first.send, "ann", timedelta())).task_id
