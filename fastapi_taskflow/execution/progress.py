@@ -23,7 +23,7 @@ def task_progress(done: float, total: float | None = None, message: object = Non
     It is in the task's record at once and, as the newest of what was said in the meantime, in
     the database and with those who watch within 0.1 seconds: it may be called in every turn of
     a loop. A retry begins without; the end of the task leaves it as it was last. Any thread may
-    call it. It never raises. Outside a task nothing happens.
+    call it. It never raises. Outside a task, and in a child that its body forks, nothing happens.
 
     Args:
         done: How much is done, in any unit. It may be less than before, and more than ``total``,

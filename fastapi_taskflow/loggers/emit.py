@@ -12,6 +12,7 @@ from typing import Any
 from fastapi_taskflow.context import TaskContext, active_task, next_attempt
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.filters import NONE
+from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
     level_number_of,
@@ -108,7 +109,7 @@ class TaskEmitter:
         budget: What earlier attempts have left of the task's budget.
     """
 
-    __slots__ = ("_budget", "_loggers", "_order", "branch", "context")
+    __slots__ = ("_budget", "_forks", "_loggers", "_order", "branch", "context")
 
     def __init__(
         self,
@@ -119,13 +120,15 @@ class TaskEmitter:
     ) -> None:
         self.branch = branch
         self.context = context
+        self._forks = lineage.forks
         self._loggers = branch.loggers(context.func_name)
         self._order = order or EventOrder()
         self._budget = branch.new_budget() if order is None else budget
 
     def progress(self, progress: TaskProgress) -> None:
-        """Say how far this attempt has come."""
-        self.branch.progress.put(self.context, progress)
+        """Say how far this attempt has come; a forked child says nothing of its parent's."""
+        if self._forks == lineage.forks:
+            self.branch.progress.put(self.context, progress)
 
     def settle_progress(self) -> None:
         """Have those who watch know how far the task has come before they know what follows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -58,8 +57,10 @@ class Gathered(Generic[T]):
             self._is_timed = True
             timer = threading.Timer(GATHER_SECONDS, self._time_is_up)
             timer.name, timer.daemon = "fastapi_taskflow-progress", True
-            with contextlib.suppress(RuntimeError):  # no more threads: the end of the task has it
+            try:
                 timer.start()
+            except RuntimeError:  # no more threads: the next one tries again
+                self._is_timed = False
 
     def settle(self, task_id: str) -> None:
         """Hand on what waits of a task. Nothing of before is handed on after this."""

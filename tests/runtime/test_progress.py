@@ -34,6 +34,7 @@ from fastapi_taskflow import (
     task_progress,
 )
 from fastapi_taskflow.loggers import birth
+from fastapi_taskflow.loggers.progress import Gathered
 from fastapi_taskflow.store import Query
 
 PATIENCE = 30.0
@@ -417,3 +418,44 @@ def test_a_forked_child_has_a_timer_of_its_own(run_python: Any) -> None:
     program = "import warnings; warnings.simplefilter('ignore')\n" + FORKED  # it has threads
 
     assert run_python(program).returncode == 0
+
+
+IN_A_BODYS_CHILD = """
+import os, sys
+from fastapi_taskflow import TaskManager, get_task_context, task_progress
+manager = TaskManager(snapshot_db=sys.argv[1])
+def body():
+    task_progress(1, 2)
+    pid = os.fork()
+    if not pid:
+        task_progress(2, 2)
+        done = manager.get_task(get_task_context().task_id).progress.done
+        os._exit(0 if done == 1 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.exit(manager.run(body).result)
+"""
+
+
+def test_a_child_forked_in_a_body_says_nothing_of_its_parents_task(
+    run_python: Any, tmp_path: Path
+) -> None:
+    program = "import warnings; warnings.simplefilter('ignore')\n" + IN_A_BODYS_CHILD
+
+    assert run_python(program, str(tmp_path / "tasks.db")).returncode == 0
+
+
+def test_a_timer_that_cannot_be_started_keeps_no_later_one_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed = threading.Event()
+    gathered: Gathered[int] = Gathered(lambda task_id, item: handed.set())
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", start)
+        gathered.put("a", 1)
+    gathered.put("a", 2)
+
+    assert handed.wait(30)
