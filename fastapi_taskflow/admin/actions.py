@@ -34,6 +34,9 @@ from fastapi_taskflow.manager import TaskManager
 
 MAX_LIMIT = 500
 
+MAX_NUMBER = 2**63 - 1
+"""The highest number that an entry of the trail can have in a database."""
+
 TaskId = Annotated[str, Path(description="The task's UUID.")]
 
 _Responses = dict[int | str, dict[str, Any]]
@@ -69,7 +72,8 @@ def audit_route(manager: TaskManager) -> APIRouter:
         response: Response,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
         cursor: Annotated[
-            int | None, Query(ge=1, description="From the last page's Link header.")
+            int | None,
+            Query(ge=1, le=MAX_NUMBER, description="From the last page's Link header."),
         ] = None,
     ) -> list[AuditLine]:
         with _problems():

@@ -253,3 +253,8 @@ def test_read_only_leaves_out_all_that_changes_something(manager: TaskManager) -
     assert methods == {"get"}
     with pytest.raises(ConfigurationError, match="read_only="):
         TaskAdmin(FastAPI(), manager, read_only=1)  # type: ignore[arg-type]  # what is refused
+
+
+@pytest.mark.parametrize("cursor", ["0", "x", "9223372036854775808"])
+def test_a_cursor_of_the_trail_that_is_none_is_refused(client: TestClient, cursor: str) -> None:
+    assert client.get("/tasks/audit", params={"cursor": cursor}).status_code == 422
