@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import GOALS, OTHERS
 from benchmarks.groups import GROUPS, SIZES
+from benchmarks.growth import grow
+from benchmarks.page import put_table, save
 from benchmarks.runner import dump, measure
 from benchmarks.table import machine, table
+
+WHOLE = ("growth", "docs")
+HELP = f"""what to measure, of {", ".join(GROUPS)}; nothing for all of them; or growth, for plots of
+how costs grow; or docs, for both, put into the documentation"""
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"what to measure: {', '.join(GROUPS)}"
-    )
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=HELP)
     parser.add_argument("--processes", type=int, default=3, help="how many for each group")
     parser.add_argument("--size", choices=SIZES, default="full", help="how much in each")
     parser.add_argument("--output", type=Path, help="a file for all samples, to read with pyperf")
     asked = parser.parse_args(given)
-    if unknown := set(asked.groups) - set(GROUPS):
+    if unknown := set(asked.groups) - {*GROUPS, *WHOLE}:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
     return asked
 
@@ -31,12 +34,19 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     asked = arguments(given)
-    groups = asked.groups or list(GROUPS)
+    if asked.groups == ["growth"]:
+        save(grow(asked.size))
+        return
+    groups = [name for name in asked.groups if name != "docs"] or list(GROUPS)
     measured = measure(groups, processes=asked.processes, size=asked.size)
     if asked.output is not None:
         dump(measured, asked.output)
     wanted = [figure for figure in (*GOALS, *OTHERS) if figure.measured.partition("/")[0] in groups]
-    print(machine(), table(wanted, measured), sep="\n\n", file=sys.stdout)
+    shown = f"{machine()}\n\n{table(wanted, measured)}"
+    print(shown)
+    if "docs" in asked.groups:
+        put_table(shown)
+        save(grow(asked.size))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks.figures import GOALS, OTHERS, Figure
 from benchmarks.groups import GROUPS, SIZES, measure_group
+from benchmarks.growth import grow
 from benchmarks.lines import LINE, WrongLinesError, check_lines
+from benchmarks.page import BEGIN, END, put_table
 from benchmarks.runner import measure
 from benchmarks.table import table
 
@@ -75,3 +77,21 @@ def test_an_amount_has_the_unit_that_suits_it() -> None:
     shown = table(figures, {"x": [2.5e-6], "y": [3_000_000], "z": [1234.0]})
 
     assert all(amount in shown for amount in ("2.5 µs", "3 MB", "1234 /s"))
+
+
+def test_growth_is_measured_at_rising_sizes() -> None:
+    curves = grow("tiny")
+
+    for curve in curves:
+        sizes = [size for size, _ in curve.points]
+        assert sizes == sorted(set(sizes))
+        assert all(seconds > 0 for _, seconds in curve.points)
+
+
+def test_a_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+
+    put_table("new", page)
+
+    assert page.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
