@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from fastapi_taskflow.admin.problems import UNAVAILABLE, UNKNOWN, Responses, problems
 from fastapi_taskflow.admin.schemas import (
     AuditLine,
     Deleted,
@@ -21,14 +20,7 @@ from fastapi_taskflow.admin.schemas import (
     TaskIds,
     TaskSummary,
 )
-from fastapi_taskflow.errors import (
-    NotRetriableError,
-    ShuttingDownError,
-    StoreError,
-    StoreUnavailableError,
-    TaskEndedError,
-    TaskNotFoundError,
-)
+from fastapi_taskflow.errors import TaskEndedError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.manager import TaskManager
 
@@ -39,13 +31,7 @@ MAX_NUMBER = 2**63 - 1
 
 TaskId = Annotated[str, Path(description="The task's UUID.")]
 
-_Responses = dict[int | str, dict[str, Any]]
-
-_UNKNOWN: _Responses = {404: {"model": Problem, "description": "No such task"}}
-_UNAVAILABLE: _Responses = {
-    503: {"model": Problem, "description": "The database can't be used now, or the app shuts down"}
-}
-_BAD_REQUEST: _Responses = {400: {"model": Problem, "description": "A value that can't be used"}}
+_BAD_REQUEST: Responses = {400: {"model": Problem, "description": "A value that can't be used"}}
 
 _SINCE = re.compile(r"([0-9]{1,6})(m|h|d)")
 _UNITS = {
@@ -64,7 +50,7 @@ def audit_route(manager: TaskManager) -> APIRouter:
 
     @router.get(
         "/audit",
-        responses={**_BAD_REQUEST, **_UNAVAILABLE},
+        responses={**_BAD_REQUEST, **UNAVAILABLE},
         summary="What people have done to tasks, newest first",
     )
     def audit(
@@ -76,7 +62,7 @@ def audit_route(manager: TaskManager) -> APIRouter:
             Query(ge=1, le=MAX_NUMBER, description="From the last page's Link header."),
         ] = None,
     ) -> list[AuditLine]:
-        with _problems():
+        with problems():
             found = manager.audit(limit=limit + 1, before=cursor)
         entries = found[:limit]
         if len(found) > len(entries):
@@ -95,8 +81,8 @@ def action_routes(manager: TaskManager) -> APIRouter:
         "/{task_id}/cancel",
         response_model=TaskSummary,
         responses={
-            **_UNKNOWN,
-            **_UNAVAILABLE,
+            **UNKNOWN,
+            **UNAVAILABLE,
             202: {"model": TaskSummary, "description": "The task's own process will cancel it"},
             409: {"model": Ended, "description": "The task has ended"},
         },
@@ -104,7 +90,7 @@ def action_routes(manager: TaskManager) -> APIRouter:
     )
     async def cancel(task_id: TaskId, request: Request, response: Response) -> Any:
         reason = f"it was cancelled by a request to POST {request.url.path}"
-        with _problems():
+        with problems():
             try:
                 record = await manager.cancel(task_id, reason=reason)
             except TaskEndedError as error:
@@ -117,27 +103,27 @@ def action_routes(manager: TaskManager) -> APIRouter:
     @router.post(
         "/{task_id}/retry",
         responses={
-            **_UNKNOWN,
-            **_UNAVAILABLE,
+            **UNKNOWN,
+            **UNAVAILABLE,
             409: {"model": Problem, "description": "The task can't be run again"},
         },
         summary="Run the call of an ended task again, as a new task",
     )
     async def retry(task_id: TaskId) -> RetriedTask:
-        with _problems():
+        with problems():
             record = await manager.retry(task_id)
         return RetriedTask(task_id=record.task_id, task=TaskSummary.model_validate(record))
 
     @router.post(
-        "/bulk-retry", responses=_UNAVAILABLE, summary="Retry tasks that were not retried before"
+        "/bulk-retry", responses=UNAVAILABLE, summary="Retry tasks that were not retried before"
     )
     async def bulk_retry(wanted: TaskIds) -> RetriedTasks:
-        with _problems():
+        with problems():
             return RetriedTasks.model_validate(await manager.retry_many(wanted.task_ids))
 
     @router.post(
         "/retry-failed",
-        responses={**_BAD_REQUEST, **_UNAVAILABLE},
+        responses={**_BAD_REQUEST, **UNAVAILABLE},
         summary="Retry what has failed or was interrupted, and was not retried before",
     )
     async def retry_failed(
@@ -145,15 +131,15 @@ def action_routes(manager: TaskManager) -> APIRouter:
         func_name: str | None = None,
     ) -> RetriedTasks:
         window = _read_window(since)
-        with _problems():
+        with problems():
             done = await manager.retry_failed(since=window, func_name=func_name)
         return RetriedTasks.model_validate(done)
 
-    @router.delete("/history", responses=_UNAVAILABLE, summary="Delete tasks that ended longer ago")
+    @router.delete("/history", responses=UNAVAILABLE, summary="Delete tasks that ended longer ago")
     async def delete_history(
         value: Annotated[int, Query(ge=1, le=999_999)], unit: Literal["min", "hour", "day"]
     ) -> Deleted:
-        with _problems():
+        with problems():
             count = await manager.delete_history(older_than=_time(value, unit))
         return Deleted(deleted=count)
 
@@ -172,16 +158,3 @@ def _read_window(text: str) -> timedelta | None:
 
 def _time(count: int, unit: str) -> timedelta:
     return timedelta(**{_UNITS[unit]: count})
-
-
-@contextmanager
-def _problems() -> Iterator[None]:
-    """Within the block, the errors of several routes are answers."""
-    try:
-        yield
-    except TaskNotFoundError as error:
-        raise HTTPException(404, str(error)) from error
-    except NotRetriableError as error:
-        raise HTTPException(409, str(error)) from error
-    except (StoreError, StoreUnavailableError, ShuttingDownError) as error:
-        raise HTTPException(503, str(error)) from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 
 from fastapi_taskflow.admin.cursor import read_cursor, write_cursor
+from fastapi_taskflow.admin.problems import UNAVAILABLE, UNKNOWN, Responses, problems
 from fastapi_taskflow.admin.schemas import Entry, Metrics, Problem, TaskDetail, TaskSummary
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskStatus
@@ -21,10 +22,7 @@ from fastapi_taskflow.store.base import Position
 
 MAX_LIMIT = 500
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "No such task"}
-}
-_BAD_REQUEST: dict[int | str, dict[str, Any]] = {
+_BAD_REQUEST: Responses = {
     400: {"model": Problem, "description": "A cursor, tag or level that can't be read"}
 }
 
@@ -35,11 +33,12 @@ def task_routes(manager: TaskManager) -> APIRouter:
     """The routes over one manager's tasks, to be included under a prefix."""
     router = APIRouter(tags=["tasks"])
 
-    @router.get("", responses=_BAD_REQUEST, summary="List tasks, newest first")
+    @router.get("", responses={**_BAD_REQUEST, **UNAVAILABLE}, summary="List tasks, newest first")
     def list_tasks(
         request: Request, response: Response, listing: Annotated[Listing, Depends(_listing)]
     ) -> list[TaskSummary]:
-        found = manager.store.query(replace(listing, limit=listing.limit + 1))
+        with problems():
+            found = manager.store.query(replace(listing, limit=listing.limit + 1))
         records = found[: listing.limit]
         if len(found) > len(records):
             last = Position(records[-1].created_at, records[-1].task_id)
@@ -47,22 +46,25 @@ def task_routes(manager: TaskManager) -> APIRouter:
             response.headers["Link"] = f'<{following}>; rel="next"'
         return [TaskSummary.model_validate(record) for record in records]
 
-    @router.get("/metrics", summary="Figures over all tasks")
+    @router.get("/metrics", responses=UNAVAILABLE, summary="Figures over all tasks")
     def metrics() -> Metrics:
-        return Metrics.of(manager.store.totals(), manager.observer_stats())
+        with problems():
+            return Metrics.of(manager.store.totals(), manager.observer_stats())
 
-    @router.get("/{task_id}", responses=_NOT_FOUND, summary="One task")
+    @router.get("/{task_id}", responses={**UNKNOWN, **UNAVAILABLE}, summary="One task")
     def get_task(task_id: TaskId) -> TaskDetail:
-        record = manager.store.get(task_id)
+        with problems():
+            record = manager.store.get(task_id)
         return _not_found(task_id) if record is None else TaskDetail.of(record)
 
     @router.get(
         "/{task_id}/logs",
-        responses={**_NOT_FOUND, **_BAD_REQUEST},
+        responses={**UNKNOWN, **_BAD_REQUEST, **UNAVAILABLE},
         summary="A task's log entries, oldest first",
     )
     def get_logs(task_id: TaskId, wanted: Annotated[_Wanted, Depends()]) -> list[Entry]:
-        entries = manager.store.entries(task_id)
+        with problems():
+            entries = manager.store.entries(task_id)
         if entries is None:
             _not_found(task_id)
         return [Entry.of(entry) for entry in wanted.of(entries)]

@@ -6,14 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 from starlette.types import Message, Send
 
-from fastapi_taskflow.admin.schemas import LifecycleNews, LogNews, Problem, ProgressNews
+from fastapi_taskflow.admin.problems import UNAVAILABLE, UNKNOWN, Responses, problems
+from fastapi_taskflow.admin.schemas import LifecycleNews, LogNews, ProgressNews
 from fastapi_taskflow.errors import WatchOverflowError
 from fastapi_taskflow.events import LogEvent, News, ProgressEvent
 from fastapi_taskflow.loggers.watch import Published, Watch
@@ -35,13 +36,14 @@ SEND_SECONDS = 10.0
 CHUNK = 32 * 1024
 """Bytes after which a chunk is full."""
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
+_RESPONSES: Responses = {
     200: {
         "description": "Events `log`, `lifecycle`, `progress` and `reset`, with JSON `data`",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
     204: {"description": "The task has ended: there is nothing to come back for"},
-    404: {"model": Problem, "description": "No such task"},
+    **UNKNOWN,
+    **UNAVAILABLE,
 }
 
 
@@ -74,7 +76,8 @@ def stream_route(manager: TaskManager) -> APIRouter:
 
 
 def _has_ended(manager: TaskManager, task_id: str) -> bool:
-    record = manager.store.get(task_id)
+    with problems():
+        record = manager.store.get(task_id)
     if record is None:
         raise HTTPException(404, f"no task with id {task_id!r}")
     return record.status.is_final
@@ -128,6 +131,7 @@ async def _chunks(watchers: Watchers, watch: Watch[News]) -> AsyncGenerator[byte
             continue
         while chunk := _next_chunk(watchers, watch):
             yield chunk
+            await asyncio.sleep(0)  # sending need not wait: others on the loop get their turn
         if watch.is_over:
             return
         await asyncio.sleep(GATHER_SECONDS)

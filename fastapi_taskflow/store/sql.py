@@ -205,7 +205,7 @@ class Database:
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
-        with self.reading() as connection:
+        with self.asking(), self.reading() as connection:
             row = connection.execute(select(*DETAIL).where(tasks.c.task_id == task_id)).first()
         return None if row is None else record_of(row)
 
@@ -224,13 +224,13 @@ class Database:
         """The entries under a task's id, the oldest first."""
         of_task = entries.c.task_id == task_id
         chosen = select(*ENTRY).where(of_task).order_by(entries.c.id)
-        with self.reading() as connection:
+        with self.asking(), self.reading() as connection:
             return [entry_of(row) for row in connection.execute(chosen)]
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first, without their logs."""
         newest = (tasks.c.created_at.desc(), tasks.c.task_id.desc())
-        with self.reading() as connection:
+        with self.asking(), self.reading() as connection:
             chosen = _filtered(select(*RECORD), query, connection.dialect.name)
             rows = connection.execute(chosen.order_by(*newest).limit(query.limit)).all()
         return [record_of(row) for row in rows]
@@ -239,7 +239,7 @@ class Database:
         """Figures over all records."""
         counts = select(tasks.c.status, func.count()).group_by(tasks.c.status)
         timed = tasks.c.status.in_([status.value for status in TIMED])
-        with self.reading() as connection:
+        with self.asking(), self.reading() as connection:
             by_status = dict.fromkeys(TaskStatus, 0)
             by_status.update((TaskStatus(status), n) for status, n in connection.execute(counts))
             mean = connection.execute(select(func.avg(tasks.c.duration)).where(timed)).scalar()

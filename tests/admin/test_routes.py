@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -303,3 +305,20 @@ def test_a_tasks_entries_have_the_documented_fields(
         "attempt": 0,
         "extra": {"number": 1},
     }
+
+
+@pytest.mark.parametrize("path", ["", "/x", "/x/logs", "/metrics", "/stream?task_id=x"])
+def test_a_database_that_cannot_be_read_is_503_and_says_so(tmp_path: Path, path: str) -> None:
+    database = tmp_path / "tasks.db"
+    app = FastAPI()
+    TaskAdmin(app, TaskManager(snapshot_db=database))
+    with TestClient(app) as client:
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("DROP TABLE taskflow_tasks")
+
+        answer = client.get(f"/tasks{path}")
+
+    assert answer.status_code == 503
+    assert "can't be used" in answer.json()["detail"]
+    documented = app.openapi()["paths"][f"/tasks{path.partition('?')[0].replace('x', '{task_id}')}"]
+    assert "503" in documented["get"]["responses"]

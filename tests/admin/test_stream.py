@@ -399,13 +399,51 @@ def test_a_reader_that_missed_events_is_cut_off(
 # The stream and the app around it
 
 
+def flood() -> None:
+    for _ in range(200):
+        task_log("x" * 1000)
+
+
+def test_who_catches_up_leaves_others_on_the_loop_their_turn() -> None:
+    manager = TaskManager()
+
+    watchers = manager.watchers
+    opening = watchers.read()
+    manager.run(flood)
+    behind = watchers.read(last_id=watchers.id_of(opening.since))
+    opening.close()
+    turns = 0
+    seen: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            seen.append(turns)
+        if len(seen) == 4:
+            behind.close()
+
+    async def main() -> None:
+        busy = asyncio.create_task(others())
+        await stream.EventStream(watchers, behind).stream_response(send)
+        busy.cancel()
+
+    asyncio.run(main())
+
+    assert len(set(seen[1:])) == len(seen[1:]) > 1
+
+
 def test_the_stream_is_in_the_openapi() -> None:
     app = FastAPI()
     TaskAdmin(app, TaskManager(), path="/jobs")
 
     route = app.openapi()["paths"]["/jobs/stream"]["get"]
 
-    assert set(route["responses"]) == {"200", "204", "404", "422"}
+    assert set(route["responses"]) == {"200", "204", "404", "422", "503"}
     assert list(route["responses"]["200"]["content"]) == ["text/event-stream"]
     names = {parameter["name"] for parameter in route["parameters"]}
     assert names == {"task_id", "last_event_id", "Last-Event-ID"}
