@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +27,8 @@ class _Live:
 
     def __init__(self, record: TaskRecord, max_log_entries: int) -> None:
         self.record = record
-        self.progress = (
-            record.progress
-        )  # newer than the record's: it is set often, and costs little
+        # Newer than the record's: it is set often, and costs little.
+        self.progress = record.progress
         self.entries: deque[LogEntry] = deque(maxlen=max_log_entries)
         self.appended = 0
         self.holders = 0
@@ -89,7 +88,12 @@ class MemoryStore(TaskStore):
         live.entries.extend(entries)
         live.appended = len(entries)
         with self._lock:
+            if record.task_id in self._tasks:  # it was this process's, before a shutdown
+                with contextlib.suppress(ValueError):
+                    self._finished.remove(record.task_id)
             self._tasks[record.task_id] = live
+            if record.idempotency_key is not None:
+                self._keys[record.idempotency_key] = record.task_id
 
     def update(
         self, task_id: str, expected: Collection[TaskStatus], **changes: Any
@@ -168,7 +172,7 @@ class MemoryStore(TaskStore):
         durations = [r.duration for r in records if r.status in TIMED and r.duration is not None]
         return Totals(by_status, sum(durations) / len(durations) if durations else None)
 
-    @contextmanager
+    @contextlib.contextmanager
     def holding(self, task_id: str) -> Iterator[None]:
         """Put off forgetting a record, beyond the bound if need be."""
         with self._lock:
@@ -200,11 +204,11 @@ class MemoryStore(TaskStore):
 
     def _forget(self, live: _Live) -> None:
         live.is_due = live.holders > 0
-        if live.is_due:
+        task_id, key = live.record.task_id, live.record.idempotency_key
+        if live.is_due or self._tasks.get(task_id) is not live:  # it was adopted meanwhile
             return
-        del self._tasks[live.record.task_id]
-        key = live.record.idempotency_key
-        if key is not None and self._keys[key] == live.record.task_id:
+        del self._tasks[task_id]
+        if key is not None and self._keys.get(key) == task_id:
             del self._keys[key]
 
 

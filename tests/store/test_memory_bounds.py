@@ -137,6 +137,49 @@ def test_a_record_that_was_held_stays_while_there_is_room() -> None:
     assert _kept(store) == [task_id]
 
 
+def _again(store: MemoryStore, task_id: str, key: str | None = None) -> None:
+    """A task that was interrupted is taken over, and runs again."""
+    store.adopt(TaskRecord(task_id, "send", PENDING, NOON, idempotency_key=key), [])
+    store.update(task_id, (PENDING,), status=TaskStatus.RUNNING)
+
+
+def test_a_task_that_runs_again_is_not_forgotten_for_its_end_before() -> None:
+    store = MemoryStore(max_finished_tasks=1)
+    first = _add(store, 1)
+    store.update(first, (PENDING,), status=TaskStatus.INTERRUPTED)
+
+    _again(store, first)
+    for number in (2, 3):
+        store.update(_add(store, number), (PENDING,), status=SUCCESS)
+
+    assert store.update(first, (TaskStatus.RUNNING,), status=SUCCESS) is not None
+    assert _kept(store) == [first]
+
+
+def test_a_task_that_runs_again_is_not_forgotten_for_who_held_it_before() -> None:
+    store = MemoryStore(max_finished_tasks=1)
+    first = _add(store, 1)
+
+    with store.holding(first):
+        store.update(first, (PENDING,), status=TaskStatus.INTERRUPTED)
+        store.update(_add(store, 2), (PENDING,), status=SUCCESS)
+        _again(store, first)
+
+    assert first in _kept(store)
+
+
+def test_a_task_that_was_taken_over_has_its_key_until_it_is_forgotten() -> None:
+    store = MemoryStore(max_finished_tasks=1)
+    _again(store, "id-1", key="k")
+
+    same = store.add(TaskRecord("id-2", "send", PENDING, NOON, idempotency_key="k"))
+    store.update("id-1", (TaskStatus.RUNNING,), status=SUCCESS)
+    store.update(_add(store, 3), (PENDING,), status=SUCCESS)
+    free = store.add(TaskRecord("id-4", "send", PENDING, NOON, idempotency_key="k"))
+
+    assert (same.task_id, free.task_id) == ("id-1", "id-4")
+
+
 @pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
 def test_who_waits_for_a_task_gets_its_record_however_many_others_end_meanwhile(
     tmp_path: Path, database: bool
