@@ -34,6 +34,16 @@ UPGRADE_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 5
 """Seconds that a server may take to accept a connection."""
 
+SILENCE_TIMEOUT = 30
+"""Seconds after which a server that is silent is gone: nothing else tells of a cut line."""
+
+_KEEP_ALIVE = {
+    "keepalives_idle": SILENCE_TIMEOUT // 3,
+    "keepalives_interval": SILENCE_TIMEOUT // 3,
+    "keepalives_count": 2,
+    "tcp_user_timeout": SILENCE_TIMEOUT * 1000,
+}
+
 WRITES = {"taskflow_writes": True}
 """Execution options of a connection whose transactions write."""
 
@@ -86,20 +96,24 @@ def connect(url: URL, *, patience: float = BUSY_TIMEOUT) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         _check_writable(Path(url.database or ""))
-        engine = create_engine(url, connect_args={"timeout": patience}, **_ALWAYS)
+        is_given = "timeout" in url.query and patience == BUSY_TIMEOUT
+        waiting = {} if is_given else {"timeout": patience}
+        engine = create_engine(url, connect_args=waiting, **_ALWAYS)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "connect", partial(_note_file, url))
         event.listen(engine, "checkout", partial(_refuse_other_file, url))
         return engine
     options = {**_ALWAYS, "pool_size": 2, "max_overflow": 8, "pool_pre_ping": True}
-    settings: dict[str, Any] = {}
-    if "connect_timeout" not in url.query:
-        settings["connect_timeout"] = CONNECT_TIMEOUT
+    settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
     if url.get_backend_name() in MYSQL:
         settings |= {"charset": "utf8mb4", "sql_mode": "STRICT_ALL_TABLES"}
+        if patience == BUSY_TIMEOUT:  # a change of tables takes what it takes
+            settings |= {"read_timeout": SILENCE_TIMEOUT, "write_timeout": SILENCE_TIMEOUT}
     else:
         options["use_native_hstore"] = False  # else each connection asks for it
+        settings |= _KEEP_ALIVE
+    settings = {name: value for name, value in settings.items() if name not in url.query}
     return create_engine(url, isolation_level="READ COMMITTED", connect_args=settings, **options)
 
 

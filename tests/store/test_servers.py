@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from fastapi_taskflow import LogEntry, TaskRecord, TaskStatus
 from fastapi_taskflow.store import MemoryStore, Query
 from fastapi_taskflow.store.connections import Connections
+from fastapi_taskflow.store.dialects import SILENCE_TIMEOUT
 from fastapi_taskflow.store.snapshot import SnapshotStore
 from fastapi_taskflow.store.sql import Database
 
@@ -174,6 +175,7 @@ from sqlalchemy import text
 warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: fork with threads
 from fastapi_taskflow import TaskRecord, TaskStatus
 from fastapi_taskflow.store.connections import Connections
+from fastapi_taskflow.store.dialects import SILENCE_TIMEOUT
 from fastapi_taskflow.store.sql import Database
 
 def record(task_id):
@@ -207,3 +209,17 @@ def test_a_forked_child_has_connections_of_its_own(location: str, run_python: An
     done = run_python(FORKED, location)
 
     assert (done.stdout, done.stderr) == ("['before', 'child']\n", "")
+
+
+def test_a_server_that_falls_silent_is_not_waited_for_without_end(server: Any) -> None:
+    engine = Connections(server.emptied_database()).engine()
+
+    with contextlib.closing(engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        if engine.dialect.name == "postgresql":
+            seconds = int(driver.info.get_parameters()["tcp_user_timeout"]) / 1000
+        else:
+            seconds = driver._read_timeout  # noqa: SLF001  # it has no other name
+
+    engine.dispose()
+    assert seconds == SILENCE_TIMEOUT
