@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, literal, or_, select
 
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.base import Decide, Fate
+from fastapi_taskflow.store.base import Decide, Fate, Position
 from fastapi_taskflow.store.processes import Process, this_process
 from fastapi_taskflow.store.record import TaskRecord
 from fastapi_taskflow.store.rows import WHOLE, record_of
@@ -23,15 +23,20 @@ from fastapi_taskflow.store.sql import Database
 DEAD_SECONDS = 15.0
 """Seconds without a beat after which a process counts as dead."""
 
+BLIND_SECONDS = 10.0
+"""Seconds between two looks after which what the others did meanwhile is not known."""
+
 CLAIMS = 100
-"""Tasks of a dead process that are looked at before the next beat."""
+"""Tasks of dead processes that are looked at before the next beat."""
 
 
 class Lease:
     """This process's row among the owners of tasks.
 
     A process is dead if its machine is this one and it has ended, or if its row has not
-    changed for ``DEAD_SECONDS`` by the clock here: clocks of other machines don't count.
+    changed for ``DEAD_SECONDS`` by the clock here: clocks of other machines don't count. Nor
+    does time in which this process saw nothing, as it stood still, or the database was gone:
+    the others could not beat either.
 
     Args:
         database: Where the rows are.
@@ -47,6 +52,8 @@ class Lease:
         self.owner = str(uuid.uuid4())
         self.is_registered = False
         self._seen: dict[str, tuple[datetime, float]] = {}
+        self._last_look = time.monotonic()
+        self._looked_up_to: Position | None = None
 
     def beat(self) -> bool:
         """Say that this process lives.
@@ -98,6 +105,8 @@ class Lease:
     def claim(self, decide: Decide) -> Iterator[tuple[TaskRecord, Fate]]:
         """Take over tasks of dead processes, each by one process only.
 
+        Of many tasks some are looked at, and others the next time.
+
         Args:
             decide: What becomes of a task; one that is left is for another process.
 
@@ -110,29 +119,43 @@ class Lease:
         """
         with self._database.reading() as connection:
             dead = list(self._dead(connection))
-            orphans = self._orphans(connection, dead)
+        for owner, beat in dead:
+            self._bury(owner, beat)
+        with self._database.reading() as connection:
+            orphans = self._orphans(connection)
         for record in orphans:
             fate = decide(record)
             if fate is not Fate.LEAVE and self._take(record, fate):
                 yield replace(record, owner=self.owner), fate
-        if dead and not orphans:
-            self._forget(dead)
 
-    def _orphans(self, connection: Connection, dead: list[str]) -> list[TaskRecord]:
-        living = select(owners.c.owner).where(owners.c.owner.not_in(dead))
-        others = and_(tasks.c.owner != self.owner, tasks.c.owner.not_in(living))
+    def _orphans(self, connection: Connection) -> list[TaskRecord]:
+        """Tasks whose owner has no row: those to cancel, and others from where it ended last."""
+        others = and_(tasks.c.owner != self.owner, ~_is_alive(tasks.c.owner))
         chosen = select(*WHOLE).where(_LEFT, or_(tasks.c.owner.is_(None), others))
-        first = (tasks.c.cancel_requested.desc(), tasks.c.created_at)
+        unwanted = tasks.c.cancel_requested
+        if self._looked_up_to is not None:
+            created_at, task_id = self._looked_up_to
+            same = and_(tasks.c.created_at == created_at, tasks.c.task_id > task_id)
+            later = or_(tasks.c.created_at > created_at, same)
+            chosen = chosen.where(or_(unwanted.is_(True), later))
+        first = (unwanted.desc(), tasks.c.created_at, tasks.c.task_id)
         rows = connection.execute(chosen.order_by(*first).limit(CLAIMS)).all()
+        last = rows[-1] if len(rows) == CLAIMS else None
+        self._looked_up_to = None if last is None else Position(last.created_at, last.task_id)
         return [record_of(row) for row in rows]
 
-    def _forget(self, dead: list[str]) -> None:
-        """Delete the rows of the dead, who have no tasks any more."""
+    def _bury(self, owner: str, beat: datetime) -> None:
+        """Delete a dead process's row, unless it has beaten: its tasks are anyone's then."""
+        dead = and_(owners.c.owner == owner, owners.c.heartbeat_at == beat)
         with self._database.transaction() as connection:
-            connection.execute(owners.delete().where(owners.c.owner.in_(dead)))
+            connection.execute(owners.delete().where(dead))
 
-    def _dead(self, connection: Connection) -> Iterator[str]:
-        now = time.monotonic()
+    def _dead(self, connection: Connection) -> Iterator[tuple[str, datetime]]:
+        """The processes that are dead, each with its last beat."""
+        now, last_look = time.monotonic(), self._last_look
+        if now - last_look >= BLIND_SECONDS:
+            self._seen.clear()  # others may have beaten, or been as blind: they get their time
+        self._last_look = now
         seen, self._seen = self._seen, {}
         for row in connection.execute(select(owners).where(owners.c.owner != self.owner)):
             beat, since = seen.get(row.owner, (None, now))
@@ -141,18 +164,26 @@ class Lease:
             self._seen[row.owner] = row.heartbeat_at, since
             ended = Process(row.host, row.pid, row.born).has_ended()
             if ended or now - since >= DEAD_SECONDS:
-                yield row.owner
+                yield row.owner, row.heartbeat_at
 
     def _take(self, record: TaskRecord, fate: Fate) -> bool:
-        """Whether this process was the first to take a task over."""
+        """Whether this process was the first to take a task over, and its own one still dead."""
         values: dict[str, Any] = {"owner": self.owner}
         if fate is Fate.AGAIN:
             values.update(status=TaskStatus.PENDING.value, end_time=None, duration=None)
-        same_owner = tasks.c.owner == record.owner if record.owner else tasks.c.owner.is_(None)
-        same = and_(tasks.c.task_id == record.task_id, tasks.c.status == record.status.value)
+        of = [tasks.c.task_id == record.task_id, tasks.c.status == record.status.value]
+        if record.owner is None:
+            of.append(tasks.c.owner.is_(None))
+        else:
+            of += [tasks.c.owner == record.owner, ~_is_alive(literal(record.owner))]
         with self._database.transaction() as connection:
-            statement = tasks.update().where(same, same_owner).values(values)
+            statement = tasks.update().where(*of).values(values)
             return connection.execute(statement).rowcount == 1
+
+
+def _is_alive(owner: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether an owner has a row."""
+    return exists().where(owners.c.owner == owner)
 
 
 _LEFT: ColumnElement[bool] = or_(

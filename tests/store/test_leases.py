@@ -16,7 +16,7 @@ from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store import TaskRecord
 from fastapi_taskflow.store.base import Fate
 from fastapi_taskflow.store.connections import Connections
-from fastapi_taskflow.store.leases import DEAD_SECONDS, Lease
+from fastapi_taskflow.store.leases import CLAIMS, DEAD_SECONDS, Lease
 from fastapi_taskflow.store.schema import owners
 from fastapi_taskflow.store.sql import Database
 
@@ -72,7 +72,8 @@ def elsewhere(database: Database, lease: Lease) -> None:
 
 def add(database: Database, owner: str | None, *names: str, **fields: Any) -> None:
     records = [
-        TaskRecord(name, "work", fields.get("status", TaskStatus.RUNNING), NOON) for name in names
+        TaskRecord(name, fields.get("func_name", "work"), TaskStatus.RUNNING, NOON)
+        for name in names
     ]
     given = {"owner": owner, "packed": "{}", **fields}
     database.write([replace(record, **given) for record in records], (), ())
@@ -95,10 +96,68 @@ def test_a_process_that_does_not_beat_is_dead_after_a_while(
     add(database, dead.owner, "a")
 
     assert claimed(living) == []
-    clock.now += DEAD_SECONDS - 1
-    assert claimed(living) == []
+    for seconds in (5, 5, 4):
+        clock.now += seconds
+        assert claimed(living) == []
     clock.now += 1
     assert claimed(living) == ["a"]
+
+
+def test_time_in_which_nobody_could_look_makes_nobody_dead(
+    database: Database, lease_of: Callable[[], Lease], clock: Clock
+) -> None:
+    """A database that was gone, or a machine that stood still, kept the others from beating."""
+    other, waking = lease_of(), lease_of()
+    elsewhere(database, other)
+    add(database, other.owner, "a")
+    assert claimed(waking) == []
+
+    clock.now += 10 * DEAD_SECONDS
+
+    assert claimed(waking) == []
+    clock.now += 5
+    assert claimed(waking) == []
+    assert owned(database).count(other.owner) == 1
+
+
+def test_a_process_that_beats_before_it_is_buried_lives(
+    database: Database, lease_of: Callable[[], Lease], clock: Clock
+) -> None:
+    late, other = lease_of(), lease_of()
+    elsewhere(database, late)
+    add(database, late.owner, "a", "b")
+    for _ in range(3):
+        assert claimed(other) == []
+        clock.now += 5
+    claiming = other.claim(lambda _: Fate.INTERRUPT)
+
+    first, _ = next(claiming)
+    assert not late.beat()  # it is told, and has what nobody has taken yet
+    rest = list(claiming)
+
+    assert first.task_id == "a"
+    assert rest == []
+
+
+def test_tasks_that_are_left_for_others_hide_none(
+    database: Database, lease_of: Callable[[], Lease]
+) -> None:
+    lease = lease_of()
+    add(database, "nobody", *(f"left-{number:03}" for number in range(2 * CLAIMS)))
+    add(database, "nobody", "mine", func_name="known")
+
+    def decide(record: TaskRecord) -> Fate:
+        return Fate.INTERRUPT if record.func_name == "known" else Fate.LEAVE
+
+    found = [record.task_id for _ in range(3) for record, _ in lease.claim(decide)]
+    database.request_cancel("left-150")
+    unwanted = next(
+        record
+        for record, _ in lease.claim(lambda r: Fate.CANCEL if r.cancel_requested else Fate.LEAVE)
+    )
+
+    assert found == ["mine"]
+    assert unwanted.task_id == "left-150"
 
 
 def test_a_process_that_beats_keeps_its_tasks(
@@ -182,10 +241,10 @@ def test_what_another_process_has_claimed_is_not_written_any_more(
     add(database, stalled.owner, "a")
     record = database.get("a")
     assert record is not None
-    assert claimed(other) == []
-    clock.now += DEAD_SECONDS
+    for _ in range(3):
+        assert claimed(other) == []
+        clock.now += 5
     assert claimed(other) == ["a"]
-    assert claimed(other) == []  # and so the dead one's row is deleted
 
     database.write((), [replace(record, status=TaskStatus.SUCCESS)], ())
 
