@@ -11,7 +11,7 @@ from fastapi.dependencies import utils as injection
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_taskflow.execution.runner import Execution
+from fastapi_taskflow.execution.execution import Execution
 
 
 class Engine(Protocol):

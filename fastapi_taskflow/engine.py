@@ -19,9 +19,10 @@ from fastapi_taskflow.errors import (
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.active import ActiveTasks
 from fastapi_taskflow.execution.arguments import pack_arguments
+from fastapi_taskflow.execution.execution import Execution
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.processes.packing import pack_call
-from fastapi_taskflow.execution.runner import Execution, Runner
+from fastapi_taskflow.execution.runner import Runner
 from fastapi_taskflow.execution.span import current_span_context
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.execution.vault import Vault

@@ -9,8 +9,8 @@ from fastapi_taskflow.context import TaskContext
 from fastapi_taskflow.errors import DecryptionError, StoredArgumentsError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.arguments import unpack_arguments
+from fastapi_taskflow.execution.execution import Execution
 from fastapi_taskflow.execution.options import TaskFunction
-from fastapi_taskflow.execution.runner import Execution
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.execution.vault import Vault
 from fastapi_taskflow.loggers.branch import Branch

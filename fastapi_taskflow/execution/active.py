@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 
-from fastapi_taskflow.execution.runner import Execution
+from fastapi_taskflow.execution.execution import Execution
 
 
 class ActiveTasks:
