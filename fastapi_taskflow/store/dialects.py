@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     DisconnectionError,
+    InternalError,
     OperationalError,
     TimeoutError,
 )
@@ -163,9 +164,10 @@ def reason_of(error: Exception, url: URL) -> str:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether the same write may work later: the database is locked, full or gone."""
+    """Whether the same write may work later: the database is locked, full, read-only or gone."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error, OperationalError)
+        # PostgreSQL's refusal to write, as a standby or read-only, is an InternalError.
+        return error.connection_invalidated or isinstance(error, (OperationalError, InternalError))
     return isinstance(error, (OSError, TimeoutError))  # no file; no connection is free
 
 

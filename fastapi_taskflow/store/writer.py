@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -60,6 +60,21 @@ class _Batch:
             del self.records[task_id]
         self.new -= dropped
         return len(dropped) + before - len(self.entries)
+
+    @classmethod
+    def of(cls, parts: Iterable[_Batch]) -> _Batch:
+        """Several batches in one."""
+        whole = cls()
+        for part in parts:
+            whole.records |= part.records
+            whole.new |= part.new
+            whole.entries += part.entries
+        return whole
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self.records or self.entries)
 
     def followed_by(self, later: _Batch) -> _Batch:
         """Both in one. What a record was in this one need not be written any more."""
@@ -267,12 +282,13 @@ class Writer:
             self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
-            if may_pass(error):
+            if not may_pass(error):
+                self._in_hand = self._write_singly(self._in_hand)
+            if self._in_hand.is_filled:
                 if self._failing_since is None:
                     self._failing_since = time.monotonic()
                 self._give_back()
                 return False
-            self._write_singly(self._in_hand)
         with self._changed:
             self._in_hand = _Batch()
             self._written = goal
@@ -301,19 +317,30 @@ class Writer:
             while len(self._taken) > MAX_TAKEN:
                 del self._taken[next(iter(self._taken))]
 
-    def _write_singly(self, batch: _Batch) -> None:
-        """Write a batch of which a row can't be stored: all but that row."""
-        for row in batch.singly():
+    def _write_singly(self, batch: _Batch) -> _Batch:
+        """Write a batch of which a row can't be stored: all but that row.
+
+        Returns:
+            What is still to be written, as the database takes nothing any more.
+        """
+        rows = batch.singly()
+        for row in rows:
             try:
                 self._write(row)
             except Exception as error:  # noqa: BLE001  # as above
-                self._dropped += 1
                 self._report(error)
+                if may_pass(error):
+                    return _Batch.of([row, *rows])
+                self._dropped += 1
+        return _Batch()
 
     def _give_back(self) -> None:
         with self._changed:
             self._gathered = self._in_hand.followed_by(self._gathered)
             self._in_hand = _Batch()
+            while len(self._gathered.entries) > MAX_QUEUED_ENTRIES:
+                self._gathered.entries.popleft()
+                self._dropped += 1
             if len(self._gathered.records) > MAX_QUEUED_TASKS:
                 self._bound()
 

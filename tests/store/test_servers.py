@@ -175,7 +175,6 @@ from sqlalchemy import text
 warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: fork with threads
 from fastapi_taskflow import TaskRecord, TaskStatus
 from fastapi_taskflow.store.connections import Connections
-from fastapi_taskflow.store.dialects import SILENCE_TIMEOUT
 from fastapi_taskflow.store.sql import Database
 
 def record(task_id):
