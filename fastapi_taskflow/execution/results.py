@@ -26,6 +26,11 @@ ENCRYPTED = "encrypted"
 _FLAT = 100
 """So many containers can't be nested too deeply to be sent."""
 
+_FEW = 100
+"""So many parts are encoded at once, whatever becomes of them then."""
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
 
 class _TooLargeError(Exception):
     """A result's JSON has more bytes than are kept."""
@@ -81,6 +86,11 @@ class Results:
 
     def _encoded(self, value: object) -> str:
         """A value as JSON. What is too large is not encoded to its end."""
+        if _is_small(value):
+            text = _encoder.encode(value)  # the encoder in C: it makes all of it at once
+            if len(text.encode()) > self._max_bytes:
+                raise _TooLargeError
+            return text
         size, parts = 0, []
         for part in _encoder.iterencode(value):
             size += len(part.encode())  # no half of a surrogate pair has a form
@@ -99,6 +109,21 @@ def shown(record: TaskRecord) -> tuple[Any, str | None]:
     return (None, ENCRYPTED) if is_sealed(packed) else (json.loads(packed), None)
 
 
+def _is_small(value: object) -> bool:
+    """Whether a value has few parts, all of types that JSON has itself."""
+    parts = [value]
+    for part in parts:  # which grows meanwhile
+        kind = type(part)
+        if kind is dict or kind is list:
+            inner: Any = part
+            if len(parts) + len(inner) > _FEW:
+                return False
+            parts.extend(inner.values() if kind is dict else inner)
+        elif kind not in _SCALARS:
+            return False
+    return True
+
+
 def _form(value: object) -> Any:
     """What JSON lacks and pydantic has a form for: times, models, dataclasses, sets and such."""
     if isinstance(value, Iterator):
@@ -106,7 +131,7 @@ def _form(value: object) -> Any:
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-# In pieces, not by the encoder in C, which makes all of it at once.
+# What may be large is made in pieces, in Python.
 _encoder = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_form
 )

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, field_serializer
 
 from fastapi_taskflow import ConfigurationError, TaskAdmin, TaskManager, TaskRecord
+from fastapi_taskflow.execution import results
 
 
 @dataclass
@@ -256,3 +257,25 @@ def test_another_manager_on_the_database_has_it(tmp_path: Path) -> None:
     assert other.get_task(record.task_id).result == [1, 2]
     asyncio.run(one.shutdown())
     asyncio.run(other.shutdown())
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{1: None, "a": [1.5, True, {"é": "\n"}]}, [], {True: {}}, [1e300, -0.0, 2**70], {None: "\0"}],
+    ids=repr,
+)
+def test_what_is_small_is_stored_as_what_is_large_would_be(
+    monkeypatch: pytest.MonkeyPatch, result: Any
+) -> None:
+    at_once = _run(TaskManager(), result).packed_result
+
+    monkeypatch.setattr(results, "_FEW", 0)
+
+    assert at_once == _run(TaskManager(), result).packed_result is not None
+
+
+@pytest.mark.parametrize("extra", [0, 1], ids=["fits", "does not"])
+def test_the_limit_counts_for_what_is_small_too(extra: int) -> None:
+    record = _run(TaskManager(max_result_bytes=4), ["é"] if extra else [12])
+
+    assert record.result_dropped == ("too large" if extra else None)
