@@ -51,6 +51,7 @@ class Lease:
         """Be an owner of one's own, with no row yet."""
         self.owner = str(uuid.uuid4())
         self.is_registered = False
+        self._remade = 0
         self._seen: dict[str, tuple[datetime, float]] = {}
         self._last_look = time.monotonic()
         self._looked_up_to: Position | None = None
@@ -73,12 +74,13 @@ class Lease:
                 row = {"owner": self.owner, "host": process.host, "pid": process.pid}
                 times = {"born": process.born, "started_at": now, "heartbeat_at": now}
                 connection.execute(owners.insert(), {**row, **times})
-        self.is_registered = True
+        self.is_registered, self._remade = True, self._database.remade
         return first or found > 0
 
     def ensure(self) -> None:
-        """See to it that this process has a row, before its first task does."""
-        if not self.is_registered:
+        """See to it that this process has a row, before its first task in a file does."""
+        self._database.open()
+        if not self.is_registered or self._remade != self._database.remade:
             self.beat()
 
     def end(self) -> None:

@@ -65,6 +65,9 @@ class Database:
 
     Args:
         connections: Where its connections come from.
+
+    Attributes:
+        remade: How often a SQLite file was made anew, as it was gone.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -74,6 +77,7 @@ class Database:
         self._gate = _gate_of(self.url)
         self._file: tuple[int, int] | None = None
         self._is_lost = False
+        self.remade = 0
         self.start_afresh()
         restart_after_fork(self)
 
@@ -104,6 +108,7 @@ class Database:
                 self._closing.atexit = False  # at exit, the manager closes
             elif self._is_lost:
                 self._connections.close(self._prepared())
+                self.remade += 1
             else:
                 return
             self._file, self._is_lost = file_of(self.url), False

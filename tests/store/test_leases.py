@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -279,3 +280,21 @@ def test_of_what_is_unwanted_a_process_hears_of_its_own(
         database.request_cancel(task_id)
 
     assert (lease.unwanted(), other.unwanted()) == (["a"], ["c"])
+
+
+def test_a_process_has_a_row_before_its_tasks_in_a_file_that_was_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    database = Database(Connections(str(path)))
+    lease = Lease(database)
+    lease.ensure()
+    add(database, lease.owner, "before")
+    for each in tmp_path.iterdir():
+        each.unlink()
+    with pytest.raises(FileNotFoundError):
+        add(database, lease.owner, "a")
+
+    lease.ensure()
+    add(database, lease.owner, "a")
+
+    assert owned(database) == [lease.owner]
+    database.close()
