@@ -39,8 +39,11 @@ class Engine(Protocol):
     ) -> tuple[str, Execution | None]:
         """Accept a task, and wait until it is where it lasts."""
 
-    def settle(self) -> None:
-        """Wait until what was accepted is where it lasts, unless that would hold up a loop."""
+    def settle(self, task_id: str, execution: Execution | None) -> str:
+        """Wait until what was accepted is where it lasts, unless that would hold up a loop.
+
+        Returns the id of the task that has its idempotency key.
+        """
 
     async def run(self, execution: Execution) -> None:
         """Run an accepted task to its end."""
@@ -99,7 +102,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
             **kwargs: Its keyword arguments.
 
         Returns:
-            The task's id; the first task's where the idempotency key is in use.
+            The task's id; the first task's where the idempotency key is in use. On an event
+            loop the first one of another process is not known yet: ``enqueue()`` waits for it.
 
         Raises:
             TaskArgumentError: It can't be called so, or the tags are no dict[str, str].
@@ -111,8 +115,7 @@ class ManagedBackgroundTasks(BackgroundTasks):
         )
         if execution is not None:
             self.tasks.append(ManagedTask(self.engine, execution))
-            self.engine.settle()
-        return task_id
+        return self.engine.settle(task_id, execution)
 
     async def enqueue(
         self,

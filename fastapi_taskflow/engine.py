@@ -201,18 +201,21 @@ class TaskEngine:
         task_id, execution = self.accept(
             call, args, kwargs, tags=tags, idempotency_key=idempotency_key
         )
-        if execution is None:
-            return task_id, None
         try:
             stored = await self.store.flush_async(self._store_timeout)
         except BaseException:
-            self.discard(execution, CALLED_OFF)
+            self._call_off(execution)
             raise
         if not stored:
-            self.discard(execution, CALLED_OFF)
-            raise StoreUnavailableError(execution.function.name, self._store_timeout)
-        holder = self._yield_to_holder(execution)
-        return (task_id, execution) if holder is None else (holder, None)
+            self._call_off(execution)
+            raise StoreUnavailableError(self._registry.find(call).name, self._store_timeout)
+        first = self._first(task_id, execution)
+        if execution is None and first == task_id and self._is_cancelled(task_id):
+            # Called off by the request that it was of, while this one waited: the key is free.
+            return await self.enqueue(
+                call, args, kwargs, tags=tags, idempotency_key=idempotency_key
+            )
+        return first, execution if first == task_id else None
 
     def _packed(
         self, function: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -224,21 +227,41 @@ class TaskEngine:
         text = pack_arguments(function, args, kwargs, reveal_secrets=vault.encrypts)
         return vault.seal(text)
 
-    def _yield_to_holder(self, execution: Execution) -> str | None:
-        """Call a task off if another process's has its idempotency key. Returns that one's id."""
-        task_id = execution.context.task_id
-        holder = self.store.holder(task_id)
-        if holder == task_id:
-            return None
-        self.discard(execution, f"its idempotency key is that of the task {holder}")
-        return holder
+    def _first(self, task_id: str, execution: Execution | None) -> str:
+        """The task that has a task's idempotency key, as far as the database has told.
 
-    def settle(self) -> None:
-        """Wait until what was accepted is where it lasts, unless that would hold up a loop."""
+        Args:
+            task_id: The task.
+            execution: What would run it; where another one has the key, it is called off.
+        """
+        first = self.store.holder(task_id)
+        if execution is not None and first != task_id:
+            self.discard(execution, f"its idempotency key is that of the task {first}")
+        return first
+
+    def _call_off(self, execution: Execution | None) -> None:
+        if execution is not None:
+            self.discard(execution, CALLED_OFF)
+
+    def _is_cancelled(self, task_id: str) -> bool:
+        record = self.store.find(task_id)
+        return record is not None and record.status is TaskStatus.CANCELLED
+
+    async def wait_stored(self) -> None:
+        """Wait until what was accepted is where it lasts, if it comes to that in time."""
+        await self.store.flush_async(self._store_timeout)
+
+    def settle(self, task_id: str, execution: Execution | None) -> str:
+        """Wait until what was accepted is where it lasts, unless that would hold up a loop.
+
+        Returns:
+            The id of the task that has its idempotency key; on a loop as far as that is known.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             self.store.flush(self._store_timeout)
+        return self._first(task_id, execution)
 
     def discard(self, execution: Execution, reason: str) -> None:
         """Call off an accepted task, if it has not started."""
@@ -286,7 +309,8 @@ class TaskEngine:
             await self._begin()
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
-        if self._yield_to_holder(execution) is not None:
+        task_id = execution.context.task_id
+        if self._first(task_id, execution) != task_id:
             return
         if not (execution.context.cancelled or execution.is_called_off):
             task = execution.run_by(self._runner)

@@ -343,7 +343,9 @@ class TaskManager:
         with self._store.holding(task_id):
             if execution is not None:
                 await self._engine.run(execution, drain=True)
-            return self.get_task(task_id)
+            else:
+                await self._engine.wait_stored()
+            return self.get_task(self._store.holder(task_id))
 
     def run(
         self,

@@ -167,6 +167,56 @@ def test_an_enqueue_that_is_cancelled_leaves_no_task_behind(path: Path) -> None:
     assert rows(path) == ["cancelled"]
 
 
+def test_all_who_give_a_key_of_another_process_at_once_get_the_first_tasks_id(path: Path) -> None:
+    async def use() -> None:
+        first, second = (TaskManager(snapshot_db=path) for _ in range(2))
+        async with first, second:
+            there, here = (ManagedBackgroundTasks(each.engine) for each in (first, second))
+            holder = await there.enqueue(note, "a", idempotency_key="k")
+
+            enqueued = [here.enqueue(note, "b", idempotency_key="k") for _ in range(4)]
+            executed = [second.execute(note, "b", idempotency_key="k") for _ in range(2)]
+
+            assert await asyncio.gather(*enqueued) == [holder] * 4
+            assert {record.task_id for record in await asyncio.gather(*executed)} == {holder}
+            assert not here.tasks
+
+    asyncio.run(use())
+
+    assert not ran
+
+
+def test_a_sync_endpoint_gets_the_first_tasks_id_of_another_process(path: Path) -> None:
+    first, second = (TaskManager(snapshot_db=path) for _ in range(2))
+    there, here = (ManagedBackgroundTasks(each.engine) for each in (first, second))
+
+    holder = there.add_task(note, "a", idempotency_key="k")
+    again = [here.add_task(note, "b", idempotency_key="k") for _ in range(2)]
+    asyncio.run(here())
+
+    assert again == [holder, holder]
+    assert not ran
+    for manager in (first, second):
+        asyncio.run(manager.shutdown())
+
+
+def test_who_waits_for_a_task_that_is_called_off_takes_its_place(path: Path) -> None:
+    async def use() -> None:
+        async with TaskManager(snapshot_db=path) as manager:
+            with locked(path):
+                given_up = asyncio.create_task(enqueue(manager, "a", idempotency_key="k"))
+                await asyncio.sleep(0)
+                waiting = asyncio.create_task(enqueue(manager, "b", idempotency_key="k"))
+                await asyncio.sleep(0)
+                given_up.cancel()
+                await asyncio.wait({given_up})
+            await (await waiting)()
+
+    asyncio.run(use())
+
+    assert ran == ["b"]
+
+
 def test_without_a_database_enqueue_is_add_task() -> None:
     async def use() -> None:
         async with TaskManager() as manager:
