@@ -24,7 +24,8 @@ class Process:
 
     def has_ended(self) -> bool:
         """Whether it is known not to live any more. Of another machine nothing is known."""
-        return self.host == _host() and _birth(self.pid) != self.born
+        is_known = self.born != 0 and self.host == _host()
+        return is_known and _birth(self.pid) != self.born
 
 
 def this_process() -> Process:

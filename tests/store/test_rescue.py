@@ -1,0 +1,37 @@
+"""What is made of a task that its process has left, and of a process that may be dead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow import TaskRecord, TaskStatus
+from fastapi_taskflow.registry import TaskRegistry
+from fastapi_taskflow.rescue import Rescue
+from fastapi_taskflow.store.base import Fate
+from fastapi_taskflow.store.processes import this_process
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_task_whose_second_process_dies_before_it_begins_again_may_still_run() -> None:
+    unused: Any = None
+    rescue = Rescue(
+        TaskRegistry(), unused, unused, unused, requeue_pending=False, can_run=bool, run=unused
+    )
+    waiting = TaskRecord(
+        "id", "elsewhere", TaskStatus.PENDING, NOON, packed="{}", requeue_on_interrupt=True
+    )
+
+    assert rescue.decide(waiting) is Fate.INTERRUPT
+    assert rescue.decide(replace(waiting, start_time=NOON)) is Fate.LEAVE
+
+
+def test_a_process_whose_birth_is_not_known_has_not_ended() -> None:
+    """Where there is no /proc, forked processes would be dead to each other."""
+    unknown = replace(this_process(), born=0)
+
+    assert unknown.pid == os.getpid()
+    assert not unknown.has_ended()
