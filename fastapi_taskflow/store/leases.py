@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -48,7 +49,12 @@ class Lease:
         restart_after_fork(self)
 
     def start_afresh(self) -> None:
-        """Be an owner of one's own, with no row yet."""
+        """Be an owner of one's own, with a lock that nobody holds."""
+        self._turn = threading.Lock()  # its row is made by one thread, though two beat
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Be another owner, with no row yet."""
         self.owner = str(uuid.uuid4())
         self.is_registered = False
         self._remade = 0
@@ -66,7 +72,15 @@ class Lease:
         Raises:
             SQLAlchemyError: The database can't be written now.
         """
-        process, now, first = this_process(), datetime.now(UTC), not self.is_registered
+        with self._turn:
+            first = not self.is_registered
+            found = self._beat()
+            self.is_registered, self._remade = True, self._database.remade
+        return first or found
+
+    def _beat(self) -> bool:
+        """Write this process's row. Returns whether it was there."""
+        process, now = this_process(), datetime.now(UTC)
         own = owners.c.owner == self.owner
         with self._database.transaction() as connection:
             found = connection.execute(owners.update().where(own), {"heartbeat_at": now}).rowcount
@@ -74,8 +88,7 @@ class Lease:
                 row = {"owner": self.owner, "host": process.host, "pid": process.pid}
                 times = {"born": process.born, "started_at": now, "heartbeat_at": now}
                 connection.execute(owners.insert(), {**row, **times})
-        self.is_registered, self._remade = True, self._database.remade
-        return first or found > 0
+        return found > 0
 
     def ensure(self) -> None:
         """See to it that this process has a row, before its first task in a file does."""
@@ -89,10 +102,12 @@ class Lease:
         Raises:
             SQLAlchemyError: The database can't be written now.
         """
-        if self.is_registered:
+        with self._turn:
+            if not self.is_registered:
+                return
             with self._database.transaction() as connection:
                 connection.execute(owners.delete().where(owners.c.owner == self.owner))
-            self.start_afresh()  # what is left of its tasks is for anyone, this process too
+            self._begin_anew()  # what is left of its tasks is for anyone, this process too
 
     def unwanted(self) -> list[str]:
         """The ids of this process's tasks that another one wants cancelled.

@@ -89,6 +89,27 @@ def claimed(lease: Lease, fate: Fate = Fate.INTERRUPT) -> list[str]:
     return [record.task_id for record, _ in lease.claim(lambda _: fate)]
 
 
+def test_threads_that_beat_first_at_the_same_time_make_one_row(database: Database) -> None:
+    together = threading.Barrier(4)
+    said: list[bool] = []
+
+    def beat(lease: Lease) -> None:
+        together.wait()
+        said.append(lease.beat())
+
+    for _ in range(10):
+        lease = Lease(database)
+        threads = [threading.Thread(target=beat, args=(lease,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert said == [True] * 40
+    with database.reading() as connection:
+        assert len(connection.execute(select(owners)).all()) == 10
+
+
 def test_a_process_that_does_not_beat_is_dead_after_a_while(
     database: Database, lease_of: Callable[[], Lease], clock: Clock
 ) -> None:
