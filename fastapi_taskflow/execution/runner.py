@@ -212,7 +212,7 @@ class Runner:
 def _give_up(execution: Execution, failure: Failure) -> None:
     """End a task after its last attempt: it failed, or its worker was lost, and who knows how."""
     if isinstance(failure.exception, WorkerLostError):
-        execution.progress.interrupt(failure.error)
+        execution.progress.lose(failure.error)
     else:
         execution.progress.fail(failure)
 

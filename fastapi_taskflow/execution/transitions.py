@@ -94,6 +94,13 @@ class Progress:
         """The process stops before the task could end. Returns whether it had not ended."""
         return self._end(TaskStatus.INTERRUPTED, error=reason)
 
+    def lose(self, reason: str) -> bool:
+        """Its worker process died, and this one lives: it may be the task that kills.
+
+        So it does not run again by itself. Returns whether it had not ended.
+        """
+        return self._end(TaskStatus.INTERRUPTED, error=reason, requeue_on_interrupt=False)
+
     def cancel(self, reason: str | None = None) -> bool:
         """Somebody called the task off. Returns whether it had not ended before."""
         return self._end(TaskStatus.CANCELLED, error=reason)

@@ -43,6 +43,7 @@ _CHANGING = (
     "error",
     "stacktrace",
     "owner",
+    "requeue_on_interrupt",
 )
 """What of it may be another value later, beside the status."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -15,6 +16,10 @@ import pytest
 from fastapi_taskflow import InMemoryLogger, TaskManager, TaskStatus
 from fastapi_taskflow.execution.processes import process
 from fastapi_taskflow.store import Query
+from fastapi_taskflow.store.base import Fate
+from fastapi_taskflow.store.connections import Connections
+from fastapi_taskflow.store.leases import Lease
+from fastapi_taskflow.store.sql import Database
 
 Exists = Callable[[int], bool]
 WaitUntil = Callable[..., None]
@@ -133,6 +138,24 @@ def test_a_lost_worker_is_retried_as_an_error_is(
             return await manager.execute(bodies.is_lost, "SIGKILL", str(tmp_path / "marker"))
 
     assert asyncio.run(main()).status.value == status
+
+
+def test_a_task_that_kills_its_worker_is_not_taken_up_by_another_process(
+    bodies: Any, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "tasks.db")
+    manager = TaskManager(snapshot_db=path, max_processes=1)
+    manager.task(executor="process", requeue_on_interrupt=True)(bodies.is_lost)
+
+    async def main() -> Any:
+        async with manager:
+            return await manager.execute(bodies.is_lost, "SIGKILL")
+
+    record = asyncio.run(main())
+
+    assert record.status is TaskStatus.INTERRUPTED
+    with contextlib.closing(Database(Connections(path))) as database:
+        assert not list(Lease(database).claim(lambda record: Fate.AGAIN))
 
 
 @pytest.mark.parametrize("name", ["is_stuck", "is_stuck_on_a_loop", "is_stubborn"])
