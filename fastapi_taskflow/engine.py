@@ -393,6 +393,7 @@ class TaskEngine:
                 return
             try:
                 self.store.open()
+                self._rescue.check_keys()
                 self._observers.open()
             except BaseException:
                 self._observers.release()

@@ -558,6 +558,7 @@ class TaskManager:
         Raises:
             LogFileError: A log file can't be written.
             StoreError: The database can't be used.
+            ConfigurationError: No ``encrypt_args_key`` opens what is to run.
         """
         engine = self._engine
         engine.users += 1

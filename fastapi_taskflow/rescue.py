@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastapi_taskflow.context import TaskContext
-from fastapi_taskflow.errors import DecryptionError, StoredArgumentsError
+from fastapi_taskflow.errors import ConfigurationError, DecryptionError, StoredArgumentsError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.execution.arguments import unpack_arguments
 from fastapi_taskflow.execution.execution import Execution
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.transitions import Progress
-from fastapi_taskflow.execution.vault import Vault
+from fastapi_taskflow.execution.vault import Vault, is_sealed
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.loggers.order import EventOrder
@@ -54,6 +54,38 @@ class Rescue:
         self._requeue_pending = requeue_pending
         self._can_run = can_run
         self._run = run
+
+    def check_keys(self) -> None:
+        """Refuse keys that don't open what is to run here, or nothing of what is stored.
+
+        Without a key, ended tasks are passed over: their results are shown as encrypted.
+
+        Raises:
+            ConfigurationError: So it is.
+            StoreError: The database can't be read now.
+        """
+        samples = self._store.samples()
+        for record in self._known(samples.left):
+            packed, function = record.packed or "", self._registry.named(record.func_name)
+            if not self._vault.opens(packed) and self._runs_again(record, function):
+                raise self._wrong_key(f"{record.func_name} [{record.task_id}], which is to run")
+        newest = self._known(samples.newest)
+        texts = [text for each in newest for text in (each.packed, each.packed_result) if text]
+        sealed = [text for text in texts if is_sealed(text)]
+        if self._vault.encrypts and sealed and not any(map(self._vault.opens, sealed)):
+            raise self._wrong_key("any of the newest ones")
+
+    def _known(self, records: list[TaskRecord]) -> list[TaskRecord]:
+        """Those of functions of this app: another one on the database has its own keys."""
+        return [record for record in records if self._registry.named(record.func_name) is not None]
+
+    def _wrong_key(self, which: str) -> ConfigurationError:
+        expected = (
+            "the key that the tasks in the database are encrypted with: "
+            f"this does not open {which}; give that key too, after the one for new tasks"
+        )
+        given = "***" if self._vault.encrypts else None
+        return ConfigurationError("encrypt_args_key", given, expected)
 
     def decide(self, record: TaskRecord) -> Fate:
         """What becomes of a task that its process has left like this.

@@ -78,6 +78,14 @@ class Vault:
         except (InvalidToken, ValueError):  # ValueError: it is not even ASCII
             raise DecryptionError(self._size) from None
 
+    def opens(self, stored: str) -> bool:
+        """Whether a stored text can be read: it is not encrypted, or one of the keys fits."""
+        try:
+            self.unseal(stored)
+        except DecryptionError:
+            return False
+        return True
+
     def __repr__(self) -> str:
         return f"Vault(<{self._size} keys>)"
 

@@ -95,6 +95,18 @@ class Totals:
     avg_duration: float | None
 
 
+class Samples(NamedTuple):
+    """Some stored tasks, with their arguments and results as they are stored.
+
+    Attributes:
+        left: Tasks that have not ended, or are to run again.
+        newest: The newest of all.
+    """
+
+    left: list[TaskRecord]
+    newest: list[TaskRecord]
+
+
 class TaskStore(ABC):
     """Keeps task records and their log entries. Every method may be called by any thread.
 
@@ -176,6 +188,14 @@ class TaskStore(ABC):
     @abstractmethod
     def find(self, task_id: str) -> TaskRecord | None:
         """A record with its arguments, live or stored, but without its logs, or None."""
+
+    def samples(self) -> Samples:
+        """Some stored tasks, to see whether they can be read: none where none last.
+
+        Raises:
+            StoreError: The database can't be read now.
+        """
+        return Samples([], [])
 
     def request_cancel(self, task_id: str) -> None:  # nor are there tasks of others
         """Ask the process that has a task to cancel it, or whoever takes it over.

@@ -18,7 +18,7 @@ from fastapi_taskflow.store.base import Decide, Fate, Position
 from fastapi_taskflow.store.processes import Process, this_process
 from fastapi_taskflow.store.record import TaskRecord
 from fastapi_taskflow.store.rows import WHOLE, record_of
-from fastapi_taskflow.store.schema import UNFINISHED, owners, tasks
+from fastapi_taskflow.store.schema import LEFT, UNFINISHED, owners, tasks
 from fastapi_taskflow.store.sql import Database
 
 DEAD_SECONDS = 15.0
@@ -148,7 +148,7 @@ class Lease:
     def _orphans(self, connection: Connection) -> list[TaskRecord]:
         """Tasks whose owner has no row: those to cancel, and others from where it ended last."""
         others = and_(tasks.c.owner != self.owner, ~_is_alive(tasks.c.owner))
-        chosen = select(*WHOLE).where(_LEFT, or_(tasks.c.owner.is_(None), others))
+        chosen = select(*WHOLE).where(LEFT, or_(tasks.c.owner.is_(None), others))
         unwanted = tasks.c.cancel_requested
         if self._looked_up_to is not None:
             created_at, task_id = self._looked_up_to
@@ -201,10 +201,3 @@ class Lease:
 def _is_alive(owner: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether an owner has a row."""
     return exists().where(owners.c.owner == owner)
-
-
-_LEFT: ColumnElement[bool] = or_(
-    UNFINISHED,
-    and_(tasks.c.status == TaskStatus.INTERRUPTED.value, tasks.c.requeue_on_interrupt.is_(True)),
-)
-"""What a process leaves behind that is not at its end, or is to run again."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from fastapi_taskflow.checks import number
@@ -15,7 +15,7 @@ from fastapi_taskflow.errors import ConfigurationError, StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.keys import retry_key
-from fastapi_taskflow.store.schema import entries, keys, tags, tasks
+from fastapi_taskflow.store.schema import RUNS_AGAIN, entries, keys, tags, tasks
 from fastapi_taskflow.store.sql import Database
 
 SWEEP_SECONDS = 3600.0
@@ -36,10 +36,6 @@ JOIN_SECONDS = 1.0
 """How long the thread may take to end: its transactions are short."""
 
 MAX_DAYS = 36_500.0
-RUNS_AGAIN = and_(
-    tasks.c.status == TaskStatus.INTERRUPTED.value, tasks.c.requeue_on_interrupt.is_(True)
-)
-"""The interrupted tasks that are to run again."""
 
 _FINAL = [status.value for status in TaskStatus if status.is_final]
 _DAYS = f"a number of days above 0, {MAX_DAYS:,.0f} at most; or None, which deletes none"

@@ -58,6 +58,9 @@ DETAIL = (*RECORD, tasks.c.result.label("packed_result"))
 WHOLE = (*RECORD, tasks.c.args.label("packed"))
 """The same, with what is needed to run its task again."""
 
+FULL = (*DETAIL, tasks.c.args.label("packed"))
+"""The same, with both."""
+
 _EXACT = 2.0**53
 """Below this, each whole number is a float."""
 

@@ -13,7 +13,9 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    and_,
     false,
+    or_,
 )
 
 from fastapi_taskflow.store.types import (
@@ -79,6 +81,12 @@ tasks = _table(
 
 UNFINISHED = tasks.c.status.in_(["pending", "running"])
 """The tasks that have not ended."""
+
+RUNS_AGAIN = and_(tasks.c.status == "interrupted", tasks.c.requeue_on_interrupt.is_(True))
+"""The interrupted tasks that are to run again."""
+
+LEFT = or_(UNFINISHED, RUNS_AGAIN)
+"""What a process leaves behind that is not at its end, or is to run again."""
 
 entries = _table(
     "taskflow_entries",

@@ -18,7 +18,15 @@ from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.sanitise import sanitise
-from fastapi_taskflow.store.base import Cancel, Decide, Query, Take, TaskStore, Totals
+from fastapi_taskflow.store.base import (
+    Cancel,
+    Decide,
+    Query,
+    Samples,
+    Take,
+    TaskStore,
+    Totals,
+)
 from fastapi_taskflow.store.beats import Beats
 from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.leases import Lease
@@ -144,6 +152,10 @@ class SnapshotStore(TaskStore):
         """A record of this process from memory, another one from the database."""
         live = self._memory.find(task_id)
         return live or self._writer.waiting(task_id).record or self._database.find(task_id)
+
+    def samples(self) -> Samples:
+        """Some of the tasks in the database."""
+        return self._database.samples()
 
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries: of this process from memory, others from the database."""

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.fork import ForkGate, restart_after_fork
-from fastapi_taskflow.store.base import Query, Totals
+from fastapi_taskflow.store.base import Query, Samples, Totals
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.dialects import (
     UPGRADE_TIMEOUT,
@@ -48,6 +48,7 @@ from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.rows import (
     DETAIL,
     ENTRY,
+    FULL,
     RECORD,
     WHOLE,
     change_row,
@@ -57,7 +58,10 @@ from fastapi_taskflow.store.rows import (
     tag_rows,
     task_row,
 )
-from fastapi_taskflow.store.schema import SCHEMA_VERSION, UNFINISHED, entries, tags, tasks
+from fastapi_taskflow.store.schema import LEFT, SCHEMA_VERSION, UNFINISHED, entries, tags, tasks
+
+SAMPLE = 20
+"""How many rows are looked at to see whether they can be read."""
 
 
 class Database:
@@ -224,6 +228,18 @@ class Database:
         with self.asking(), self.reading() as connection:
             row = connection.execute(chosen).first()
         return None if row is None else record_of(row)
+
+    def samples(self) -> Samples:
+        """Some of the tasks that are left to run, and of the newest.
+
+        Raises:
+            StoreError: The database can't be read now.
+        """
+        chosen = select(*FULL).limit(SAMPLE)
+        with self.asking(), self.reading() as connection:
+            left = connection.execute(chosen.where(LEFT)).all()
+            newest = connection.execute(chosen.order_by(tasks.c.created_at.desc())).all()
+        return Samples([record_of(row) for row in left], [record_of(row) for row in newest])
 
     def entries(self, task_id: str) -> list[LogEntry]:
         """The entries under a task's id, the oldest first."""
