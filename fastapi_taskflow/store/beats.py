@@ -1,4 +1,4 @@
-"""The thread that says that this process lives, hears others, and takes over from the dead."""
+"""The threads that say that this process lives, hear others, and take over from the dead."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ import weakref
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import Cancel, Decide, Take
 from fastapi_taskflow.store.leases import Lease
+from fastapi_taskflow.store.periodic import Periodic
 
 BEAT_SECONDS = 5.0
 """Seconds between two beats, and two looks at the other processes."""
 
 REPORT_SECONDS = 60.0
-JOIN_SECONDS = 1.0
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at what other processes want cancelled here."""
 
 
 class Beats:
-    """Beats for a lease, from ``start()`` to ``stop()``.
+    """Beats for a lease, and does what it asks for, from ``start()`` to ``stop()``.
 
     It doesn't keep alive what it works for: it ends when that is gone.
+
+    The beats have a thread of their own, which calls nothing but the database: to take tasks over
+    is to call their functions' validators and the user's handlers, which may be slow, and one that
+    hangs must not make a living process a dead one.
 
     Args:
         lease: The lease.
@@ -37,18 +40,15 @@ class Beats:
         self._lease = lease
         self._log = log
         self._next_report = 0.0
-        self.start_afresh()
-        restart_after_fork(self)
-
-    def start_afresh(self) -> None:
-        """Have no thread."""
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
-        self._bell = threading.Event()
+        self._due = 0.0
+        self._news: str | None = None  # for the other thread to report: a handler may hang
+        self._heart = Periodic("fastapi_taskflow-heart", self._missed)
+        self._care = Periodic("fastapi_taskflow-lease", self._failed)
 
     def ring(self) -> None:
-        """Beat, and look, at once."""
-        self._bell.set()
+        """Look for the dead at once."""
+        self._due = 0.0
+        self._care.ring()
 
     def start(self, decide: Decide, take: Take, cancel: Cancel) -> None:
         """Begin, or look again, at once.
@@ -58,91 +58,75 @@ class Beats:
             take: A method that sees to it.
             cancel: A method that cancels a task of this process.
         """
-        self._bell.set()
-        if self._thread is None:
-            self._stopped = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run,
-                args=(
-                    weakref.WeakMethod(decide),
-                    weakref.WeakMethod(take),
-                    weakref.WeakMethod(cancel),
-                    self._stopped,
-                ),
-                name="fastapi_taskflow-lease",
-                daemon=True,
-            )
-            self._thread.start()
+        deciding, taking = weakref.WeakMethod(decide), weakref.WeakMethod(take)
+        cancelling = weakref.WeakMethod(cancel)
+
+        def turn(stopped: threading.Event) -> float | None:
+            return self._look_after(deciding(), taking(), cancelling(), stopped)
+
+        self._heart.start(self._beat)
+        self._care.start(turn)
+        self.ring()
 
     def stop(self) -> None:
         """End, soon."""
-        self._stopped.set()
-        self._bell.set()
+        self._heart.stop()
+        self._care.stop()
 
     def close(self) -> None:
         """End, and give the lease back, if the database takes it."""
         self.stop()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(JOIN_SECONDS)
+        self._heart.close()
+        self._care.close()
         try:
             self._lease.end()
         except (SQLAlchemyError, OSError) as error:
             self._log.warning("the lease on tasks could not be given back: %s", error)
 
-    def _run(
-        self,
-        decide: weakref.WeakMethod[Decide],
-        take: weakref.WeakMethod[Take],
-        cancel: weakref.WeakMethod[Cancel],
-        stopped: threading.Event,
-    ) -> None:
-        due = 0.0
-        while not stopped.is_set():
-            now = time.monotonic()
-            is_due = self._bell.is_set() or now >= due
-            self._bell.clear()
-            try:
-                if is_due:
-                    due = now + BEAT_SECONDS
-                    if not self._beat(decide, take, stopped):
-                        break
-                if not self._look(cancel):
-                    break
-            except (SQLAlchemyError, OSError) as error:
-                self._report("%s; it is tried again", error)
-            self._bell.wait(LOOK_SECONDS)
-
-    def _look(self, cancel: weakref.WeakMethod[Cancel]) -> bool:
-        """Do as others have asked. Returns False where there is nobody to do it for."""
-        unwanted = self._lease.unwanted()
-        cancelling = cancel()
-        if cancelling is None:
-            return False
-        for task_id in unwanted:
-            cancelling(task_id)
-        return True
-
-    def _beat(
-        self,
-        decide: weakref.WeakMethod[Decide],
-        take: weakref.WeakMethod[Take],
-        stopped: threading.Event,
-    ) -> bool:
-        """Beat once. Returns False where there is nobody to beat for."""
+    def _beat(self, _stopped: threading.Event) -> float:
         if not self._lease.beat():
-            self._report("this process was taken for dead%s", ", and its tasks by another one")
-        deciding, taking = decide(), take()
-        if deciding is None or taking is None:
-            return False
-        for record, fate in self._lease.claim(deciding):
-            taking(record, fate)
+            self._news = "this process was taken for dead, and its tasks by another one"
+        return BEAT_SECONDS
+
+    def _missed(self, error: BaseException) -> float:
+        self._news = f"{error}; it is tried again"
+        return BEAT_SECONDS
+
+    def _look_after(
+        self,
+        decide: Decide | None,
+        take: Take | None,
+        cancel: Cancel | None,
+        stopped: threading.Event,
+    ) -> float | None:
+        """Do once what there is to do. Returns None where there is nobody to do it for."""
+        if decide is None or take is None or cancel is None:
+            self._heart.stop()
+            return None
+        news, self._news = self._news, None
+        if news is not None:
+            self._report(news)
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + BEAT_SECONDS
+            self._take_over(decide, take, stopped)
+        for task_id in self._lease.unwanted():
+            cancel(task_id)
+        return LOOK_SECONDS
+
+    def _take_over(self, decide: Decide, take: Take, stopped: threading.Event) -> None:
+        self._lease.ensure()  # what it takes would be anyone's, had it no row
+        for record, fate in self._lease.claim(decide):
+            take(record, fate)
             if stopped.is_set():
                 break
-        return True
 
-    def _report(self, what: str, detail: object) -> None:
+    def _failed(self, error: BaseException) -> float:
+        self._report(f"{error}; it is tried again")
+        return LOOK_SECONDS
+
+    def _report(self, what: str) -> None:
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS
-            self._log.error("the lease on tasks: " + what, detail)
+            self._log.error("the lease on tasks: %s", what)

@@ -6,20 +6,24 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from fastapi_taskflow.checks import number
-from fastapi_taskflow.errors import ConfigurationError, StoreError
+from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.keys import retry_key
+from fastapi_taskflow.store.periodic import Periodic
 from fastapi_taskflow.store.schema import RUNS_AGAIN, entries, keys, tags, tasks
 from fastapi_taskflow.store.sql import Database
 
 SWEEP_SECONDS = 3600.0
 """Seconds between two looks for old tasks."""
+
+FAILED_SECONDS = 60.0
+"""Seconds after a look that failed."""
 
 BATCH_TASKS = 100
 BATCH_ENTRIES = 1000
@@ -31,9 +35,6 @@ RETRY_SECONDS = 0.1
 
 PAUSE_SECONDS = 0.05
 """How long others have the database to themselves between two transactions."""
-
-JOIN_SECONDS = 1.0
-"""How long the thread may take to end: its transactions are short."""
 
 MAX_DAYS = 36_500.0
 
@@ -139,49 +140,29 @@ class Retention:
         self._age = age
         self._forget = forget
         self._log = log
-        self.start_afresh()
-        restart_after_fork(self)
-
-    def start_afresh(self) -> None:
-        """Have no thread."""
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._thread = Periodic("fastapi_taskflow-retention", self._failed)
 
     def start(self) -> None:
         """Begin, unless it has begun, or nothing is to be deleted."""
-        if self._age is None or self._thread is not None:
-            return
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(self._age, self._stopped),
-            name="fastapi_taskflow-retention",
-            daemon=True,
-        )
-        self._thread.start()
+        if self._age is not None:
+            self._thread.start(partial(self._sweep, self._age))
 
     def stop(self) -> None:
         """End, after the transaction that runs."""
-        self._stopped.set()
+        self._thread.stop()
 
     def close(self) -> None:
         """End, and wait a little for that."""
-        self.stop()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(JOIN_SECONDS)
+        self._thread.close()
 
-    def _run(self, age: timedelta, stopped: threading.Event) -> None:
-        while not stopped.is_set():
-            try:
-                self._sweep(datetime.now(UTC) - age, stopped)
-            except (SQLAlchemyError, StoreError, OSError) as error:
-                self._log.warning("old tasks can't be deleted now, it is tried again: %s", error)
-            stopped.wait(SWEEP_SECONDS)
-
-    def _sweep(self, before: datetime, stopped: threading.Event) -> None:
-        has_more = True
+    def _sweep(self, age: timedelta, stopped: threading.Event) -> float:
+        before, has_more = datetime.now(UTC) - age, True
         while has_more and not stopped.is_set():
             gone, has_more = delete_patiently(self._database, before, stopped.wait)
             self._forget(gone)
             stopped.wait(PAUSE_SECONDS)
+        return SWEEP_SECONDS
+
+    def _failed(self, error: BaseException) -> float:
+        self._log.warning("old tasks can't be deleted now, it is tried again: %s", error)
+        return FAILED_SECONDS

@@ -206,7 +206,7 @@ def test_a_locked_database_is_reported_and_tried_again(
     database = Database(Connections(f"sqlite:///{path}?timeout=0.1"))
     database.open()
     _write(database, [_record("old", LONG_AGO)])
-    monkeypatch.setattr(retention, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "FAILED_SECONDS", 0.01)
     sweeper = Retention(database, timedelta(days=30), lambda ids: None, LOG)
 
     with closing(sqlite3.connect(path)) as holder:
