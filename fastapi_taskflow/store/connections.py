@@ -147,6 +147,6 @@ def _connections(database: object) -> Connections:
         return LentConnections(database)
     if isinstance(database, os.PathLike):
         database = os.fsdecode(database)
-    if not isinstance(database, (str, URL)) or not database:
+    if not isinstance(database, (str, URL)) or not str(database).strip():
         raise ConfigurationTypeError("database", database, _ANY)
     return Connections(database)

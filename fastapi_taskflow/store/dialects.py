@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -51,6 +52,13 @@ WRITES = {"taskflow_writes": True}
 _ALWAYS: dict[str, Any] = {"hide_parameters": True}  # errors are logged, what is written is not
 
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+_MEANT = {"postgres": "postgresql"}
+_MISTYPED = re.compile(
+    r"(sqlite|postgres|postgresql|mysql|mariadb|oracle|mssql|mongodb|redis|file|https?)(\+\w+)?(:|//)",
+    re.IGNORECASE,
+)
+"""What begins like a URL that is none: taken for a path, it would be a file that nobody wants."""
+
 _EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 _URLS = (
     "expected a path, sqlite:///path, postgresql://user:password@host/database, or mysql:// or "
@@ -65,11 +73,17 @@ def parse(location: str | URL) -> URL:
         StoreError: It is another dialect or driver, or the driver is not installed.
     """
     if isinstance(location, str) and "://" not in location:
-        return URL.create("sqlite", database=os.path.abspath(location))
+        if _MISTYPED.match(location):
+            raise StoreError(_masked(location), f"it is no URL, nor a path; {_URLS}")
+        return _sqlite_url(URL.create("sqlite", database=location))
     url = _read(location) if isinstance(location, str) else location
-    backend, _, driver = url.drivername.partition("+")
-    if driver not in ("", DRIVERS.get(backend)) or backend not in DRIVERS:
-        raise StoreError(name_of(url), f"{url.drivername} is not supported; {_URLS}")
+    backend = url.drivername.partition("+")[0]
+    backend = _MEANT.get(backend, backend)
+    if url.drivername not in (backend, f"{backend}+{DRIVERS.get(backend)}"):
+        instead = f"use {backend}://..." if backend in DRIVERS else _URLS
+        raise StoreError(name_of(url), f"{url.drivername} is not supported; {instead}")
+    if backend not in DRIVERS:
+        raise StoreError(name_of(url), f"{backend} is not supported; {_URLS}")
     return _sqlite_url(url) if backend == "sqlite" else _server_url(url, backend)
 
 
@@ -206,13 +220,22 @@ def _read(location: str) -> URL:
 
 def _masked(location: str) -> str:
     """A location that is no URL, without what may be a password."""
-    return re.sub(r"://.*@", "://***@", location.partition("?")[0], flags=re.DOTALL)
+    return re.sub(r"(:/*|//).*@", r"\1***@", location.partition("?")[0], flags=re.DOTALL)
+
+
+def is_locked(error: OperationalError) -> bool:
+    """Whether another process is writing to the SQLite file just now."""
+    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # what is above are the finer distinctions
+
+
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def _check_writable(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for place in (path.parent, path):  # the log of changes lies beside the file
-        if place.exists() and not os.access(place, os.W_OK):
+        if place.exists() and not os.access(place, os.W_OK, effective_ids=_EFFECTIVE):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import threading
+import uuid
 import weakref
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +24,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.events import TaskStatus
@@ -35,6 +37,7 @@ from fastapi_taskflow.store.dialects import (
     alone,
     check_encoding,
     file_of,
+    is_locked,
     may_pass,
     name_of,
     reason_of,
@@ -58,7 +61,15 @@ from fastapi_taskflow.store.rows import (
     tag_rows,
     task_row,
 )
-from fastapi_taskflow.store.schema import LEFT, SCHEMA_VERSION, UNFINISHED, entries, tags, tasks
+from fastapi_taskflow.store.schema import (
+    LEFT,
+    SCHEMA_VERSION,
+    UNFINISHED,
+    entries,
+    owners,
+    tags,
+    tasks,
+)
 
 SAMPLE = 20
 """How many rows are looked at to see whether they can be read."""
@@ -283,6 +294,7 @@ class Database:
                 if version is None or version < SCHEMA_VERSION:
                     version = self._migrated()
                 if version == SCHEMA_VERSION:
+                    self._check_writable()
                     undo.pop_all()
         except (OSError, TypeError, ValueError, SQLAlchemyError) as error:
             # Drivers raise TypeError and ValueError for options that they don't know.
@@ -294,6 +306,25 @@ class Database:
                 "use the newer release of fastapi_taskflow that made it",
             )
         return engine
+
+    def _check_writable(self) -> None:
+        """Write a row, and take it back: who may read need not be who may write.
+
+        Raises:
+            SQLAlchemyError: It can't be written, though nobody else writes to it.
+        """
+        row = {"owner": str(uuid.uuid4()), "host": "", "pid": 0, "born": 0}
+        now = datetime.now(UTC)
+        with ExitStack() as stack:
+            hasty = self._connections.engine(patience=0.0)
+            stack.callback(self._connections.close, hasty)
+            connection = stack.enter_context(hasty.connect().execution_options(**WRITES))
+            try:
+                connection.execute(owners.insert(), {**row, "started_at": now, "heartbeat_at": now})
+            except OperationalError as error:
+                if not is_locked(error):
+                    raise
+            connection.rollback()
 
     def _migrated(self) -> int:
         with ExitStack() as stack:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastapi_taskflow import StoreError, TaskManager
+from fastapi_taskflow import ConfigurationError, StoreError, TaskManager
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
 
@@ -35,12 +36,18 @@ def test_a_url_needs_no_driver(location: str, driver: str) -> None:
     ("location", "says"),
     [
         ("oracle://u:tiger@host/db", "oracle is not supported; expected a path, sqlite:///path, p"),
-        ("postgres://u:tiger@host/db", "postgres is not supported"),
-        ("postgresql+asyncpg://u:tiger@host/db", r"drivers: psycopg, pymysql"),
+        ("postgres://u:tiger@host/db", "postgres is not supported; use postgresql://"),
+        ("postgresql+asyncpg://u:tiger@host/db", r"asyncpg is not supported; use postgresql://"),
         ("postgresql+psycopg2://u:tiger@host/db", r"postgresql\+psycopg2 is not supported"),
         ("postgresql+psycopg_async://u:tiger@host/db", "is not supported"),
-        ("mysql+aiomysql://u:tiger@host/db", "is not supported"),
-        ("sqlite+aiosqlite:///x.db", "is not supported"),
+        ("mysql+aiomysql://u:tiger@host/db", "is not supported; use mysql://"),
+        ("sqlite+aiosqlite:///x.db", "is not supported; use sqlite://"),
+        ("postgresql//u:tiger@host/db", "no URL, nor a path; expected a path, sqlite:///path, p"),
+        ("postgresql:/u:tiger@host/db", "no URL, nor a path"),
+        ("PostgreSQL+psycopg:u:tiger@host/db", "no URL, nor a path"),
+        ("sqlite:tasks.db", "no URL, nor a path"),
+        ("file:tasks.db?mode=ro", "no URL, nor a path"),
+        (":memory:", "expected a file; leave snapshot_db out to keep tasks in memory"),
         ("nonsense+psycopg://u:tiger@host/db", "is not supported"),
         ("postgresql://u:tiger@host", "expected the name of a database"),
         ("mysql://u:tiger@host/?charset=latin1", "expected the name of a database"),
@@ -56,6 +63,19 @@ def test_a_url_that_cant_be_used_is_refused_without_its_password(location: str, 
 
     assert "ger" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("location", ["", "   "], ids=["empty", "blank"])
+def test_a_location_that_says_nothing_is_refused(location: str) -> None:
+    with pytest.raises(ConfigurationError, match="the path of a SQLite file, the URL"):
+        TaskManager(snapshot_db=location)
+
+
+@pytest.mark.parametrize(
+    "name", ["tasks.db?x=1", "a:b.db", "postgresql.db", "sqlite/tasks.db", "sqlite"]
+)
+def test_any_other_text_is_a_path(name: str) -> None:
+    assert Connections(name).url.database == str(Path(name).absolute())
 
 
 @pytest.mark.parametrize(
@@ -127,6 +147,30 @@ def test_a_user_who_may_make_no_tables_is_told(server: Any) -> None:
     assert "a user who may make tables" in said
 
 
+def test_a_user_who_may_only_read_is_told_at_startup(server: Any) -> None:
+    with closing(Database(Connections(server.emptied_database()))) as database:
+        database.open()
+    url = database.url
+    server.execute("DROP USER IF EXISTS reader")
+    if url.get_backend_name() == "postgresql":
+        server.execute("CREATE USER reader PASSWORD 'tiger' IN ROLE pg_read_all_data")
+    else:
+        server.execute("CREATE USER reader IDENTIFIED BY 'tiger'")
+        server.execute(f"GRANT SELECT ON {url.database}.* TO reader")
+
+    reader = url.set(username="reader", password="tiger")
+
+    assert "denied" in _refused(reader.render_as_string(hide_password=False))
+
+
+def test_a_file_that_another_process_writes_to_can_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    with closing(Database(Connections(str(path)))) as first:
+        first.open()
+        with first.transaction(), closing(Database(Connections(str(path)))) as second:
+            second.open()
+
+
 def test_a_database_without_unicode_is_refused(postgresql: Any) -> None:
     options = "TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
 
@@ -145,7 +189,7 @@ other = Database(Connections(sys.argv[2]))
 other.open()  # what is imported late is, before another user may not read it
 other.close()
 if os.geteuid() == 0:  # who may write anywhere
-    os.setuid(65534)
+    getattr(os, sys.argv[3])(65534)
 try:
     Database(Connections(sys.argv[1])).open()
 except StoreError as error:
@@ -161,9 +205,10 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.parametrize("become", ["setuid", "seteuid"])
 @pytest.mark.parametrize("kind", ["directory", "file", "directory to be made"])
 def test_a_place_that_cant_be_written_is_a_clear_error_at_startup(
-    open_folder: Path, tmp_path: Path, run_python: Any, kind: str
+    open_folder: Path, tmp_path: Path, run_python: Any, kind: str, become: str
 ) -> None:
     path = open_folder / ("deep/tasks.db" if kind == "directory to be made" else "tasks.db")
     if kind == "file":
@@ -172,7 +217,25 @@ def test_a_place_that_cant_be_written_is_a_clear_error_at_startup(
     else:
         open_folder.chmod(0o555)
 
-    said = run_python(READ_ONLY, str(path), str(tmp_path / "other.db"))
+    said = run_python(READ_ONLY, str(path), str(tmp_path / "other.db"), become)
 
     assert "Permission denied" in said.stdout, said.stderr
     assert "expected a file that can be written" in said.stdout
+
+
+def test_a_file_whose_log_cant_be_written_is_a_clear_error_at_startup(
+    open_folder: Path, tmp_path: Path, run_python: Any
+) -> None:
+    path = open_folder / "tasks.db"
+    with closing(Database(Connections(str(path)))) as database:
+        database.open()
+        with database.reading() as connection:  # while it is open, there is a log
+            connection.exec_driver_sql("SELECT 1")
+            open_folder.chmod(0o777)
+            path.chmod(0o666)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).chmod(0o444)
+
+            said = run_python(READ_ONLY, str(path), str(tmp_path / "other.db"), "setuid")
+
+    assert "expected a file that can be written" in said.stdout, said.stderr
