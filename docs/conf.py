@@ -7,6 +7,14 @@ from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sqlalchemy import URL, Engine
+
+from fastapi_taskflow import manager
+from fastapi_taskflow.store import chosen
+
+# They import these for type checkers only; signatures are written out with them.
+vars(manager).update(URL=URL)
+vars(chosen).update(URL=URL, Engine=Engine)
 
 project = "fastapi-taskflow"
 author = "The fastapi_taskflow authors"

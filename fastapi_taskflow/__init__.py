@@ -49,7 +49,7 @@ from fastapi_taskflow.loggers import (
 from fastapi_taskflow.loggers.ledger import ObserverStats
 from fastapi_taskflow.manager import TaskManager
 from fastapi_taskflow.store.audit import AuditEntry
-from fastapi_taskflow.store.connections import SqlStore
+from fastapi_taskflow.store.chosen import SqlStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
 __version__ = "0.1.0"

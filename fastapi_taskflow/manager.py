@@ -6,10 +6,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
-from sqlalchemy import URL
 
 from fastapi_taskflow.background import NEVER_RUN, ManagedBackgroundTasks
 from fastapi_taskflow.checks import Seconds, seconds, whole_number, yes_or_no
@@ -44,10 +43,12 @@ from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.audit import AuditEntry
-from fastapi_taskflow.store.connections import SqlStore, chosen_store
+from fastapi_taskflow.store.chosen import SqlStore, chosen_store, with_snapshots
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
-from fastapi_taskflow.store.snapshot import with_snapshots
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL  # imported with the database's side, see chosen.py
 
 F = TypeVar("F", bound=Callable[..., Any])
 

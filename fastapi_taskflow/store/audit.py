@@ -1,4 +1,4 @@
-"""What people have done to tasks: an entry for each action, in memory or in a database."""
+"""What people have done to tasks: an entry for each action, and those that memory keeps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, select
-
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.schema import audit
 
 MAX_ENTRIES = 1000
 """The most entries that are kept in memory, the newest."""
@@ -62,22 +59,3 @@ class MemoryTrail:
         with self._lock:
             found = (each for each in self._entries if before is None or each.number < before)
             return list(islice(found, limit))
-
-
-def add_entry(
-    connection: Connection, action: str, task_id: str | None, detail: dict[str, Any]
-) -> None:
-    """Add an entry, of now, to the database."""
-    at = datetime.now(UTC)
-    row = {"at": at, "action": action, "task_id": task_id, "detail": detail}
-    connection.execute(audit.insert(), row)
-
-
-def newest_entries(connection: Connection, limit: int, before: int | None) -> list[AuditEntry]:
-    """So many entries of the database, as ``MemoryTrail.newest()`` gives them."""
-    columns = audit.c
-    chosen = select(columns.id, columns.at, columns.action, columns.task_id, columns.detail)
-    if before is not None:
-        chosen = chosen.where(columns.id < before)
-    rows = connection.execute(chosen.order_by(columns.id.desc()).limit(limit))
-    return [AuditEntry(*row) for row in rows]

@@ -39,6 +39,10 @@ class Connections:
         """
         return connect(self.url, patience=patience)
 
+    def name(self) -> str:
+        """Where they lead, without a password."""
+        return name_of(self.url)
+
     def check(self, connection: Connection) -> None:
         """Refuse settings by which values would change: there are none."""
 
@@ -98,51 +102,13 @@ class LentConnections(Connections):
         self._lender.dispose(close=False)
 
 
-class SqlStore:
-    """A database for tasks, their log entries and results: ``TaskManager(snapshot_store=...)``.
-
-    ``snapshot_db=x`` is the same as ``snapshot_store=SqlStore(x)``. An engine brings what a URL
-    can't say: certificates, tokens, a pool that is shared. It stays the user's: it is used with
-    isolation level "READ COMMITTED", and never disposed of.
-
-    Args:
-        database: The path of a SQLite file; the URL of a SQLite, PostgreSQL, MySQL or MariaDB
-            database, as text or as an ``sqlalchemy.URL``; or a sync ``sqlalchemy.Engine`` of one
-            of the last three.
+def connections_of(database: object) -> Connections:
+    """The connections that ``SqlStore(database)`` has.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: It is neither a location nor an engine.
         StoreError: It is another database's URL, or the driver for it is not installed.
     """
-
-    def __init__(self, database: str | os.PathLike[str] | URL | Engine) -> None:
-        self.connections = _connections(database)
-
-    def __repr__(self) -> str:
-        """Where it is, without a password."""
-        return f"SqlStore({name_of(self.connections.url)!r})"
-
-
-def chosen_store(snapshot_db: object, snapshot_store: object) -> SqlStore | None:
-    """The database that a manager's parameters name, by whichever of the two; None: neither.
-
-    Raises:
-        ConfigurationError: Both are given, or one can't be used.
-        StoreError: It is another database's URL, or the driver for it is not installed.
-    """
-    if snapshot_store is None:
-        try:
-            return None if snapshot_db is None else SqlStore(snapshot_db)  # type: ignore[arg-type]  # checked there
-        except ConfigurationError as error:
-            raise error.renamed("snapshot_db") from None
-    if not isinstance(snapshot_store, SqlStore):
-        raise ConfigurationTypeError("snapshot_store", snapshot_store, "a SqlStore, or None")
-    if snapshot_db is not None:
-        raise ConfigurationError("snapshot_db", snapshot_db, "None beside snapshot_store")
-    return snapshot_store
-
-
-def _connections(database: object) -> Connections:
     if isinstance(database, Engine):
         return LentConnections(database)
     if isinstance(database, os.PathLike):

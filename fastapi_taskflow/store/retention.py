@@ -11,8 +11,6 @@ from functools import partial
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
-from fastapi_taskflow.checks import number
-from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.keys import retry_key
 from fastapi_taskflow.store.periodic import Periodic
@@ -36,23 +34,8 @@ RETRY_SECONDS = 0.1
 PAUSE_SECONDS = 0.05
 """How long others have the database to themselves between two transactions."""
 
-MAX_DAYS = 36_500.0
 
 _FINAL = [status.value for status in TaskStatus if status.is_final]
-_DAYS = f"a number of days above 0, {MAX_DAYS:,.0f} at most; or None, which deletes none"
-
-
-def checked_days(days: float | None) -> timedelta | None:
-    """What ``retention_days`` means.
-
-    Raises:
-        ConfigurationError: It is no number of days.
-    """
-    if days is None:
-        return None
-    if not 0 < number("retention_days", days) <= MAX_DAYS:
-        raise ConfigurationError("retention_days", days, _DAYS)
-    return timedelta(days=days)
 
 
 def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:

@@ -28,11 +28,10 @@ from fastapi_taskflow.store.base import (
     Totals,
 )
 from fastapi_taskflow.store.beats import Beats
-from fastapi_taskflow.store.connections import SqlStore
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
-from fastapi_taskflow.store.retention import Retention, checked_days
+from fastapi_taskflow.store.retention import Retention
 from fastapi_taskflow.store.sql import Database
 from fastapi_taskflow.store.sql_history import SqlHistory
 from fastapi_taskflow.store.writer import Writer
@@ -223,18 +222,3 @@ class SnapshotStore(TaskStore):
 def _mark(entry: LogEntry) -> object:
     """What tells an entry from the others of its task, as given and as read back."""
     return entry.seq, entry.attempt, entry.timestamp
-
-
-def with_snapshots(
-    memory: MemoryStore,
-    behind: SqlStore | None,
-    log: logging.Logger,
-    retention_days: float | None = None,
-) -> TaskStore:
-    """The live store, with a database behind it, or alone where there is none.
-
-    Raises:
-        ConfigurationError: The days are no such number.
-    """
-    age = checked_days(retention_days)
-    return SnapshotStore(memory, Database(behind.connections), log, age) if behind else memory

@@ -11,12 +11,13 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from fastapi_taskflow.events import TaskStatus
-from fastapi_taskflow.store.audit import AuditEntry, add_entry, newest_entries
+from fastapi_taskflow.store.audit import AuditEntry
 from fastapi_taskflow.store.history import TaskHistory
 from fastapi_taskflow.store.keys import retry_key
 from fastapi_taskflow.store.retention import delete_patiently
 from fastapi_taskflow.store.schema import RUNS_AGAIN, keys, tasks
 from fastapi_taskflow.store.sql import Database
+from fastapi_taskflow.store.sql_audit import add_entry, newest_entries
 
 
 class SqlHistory(TaskHistory):

@@ -25,8 +25,7 @@ from fastapi_taskflow import (
     task_log,
 )
 from fastapi_taskflow.store import MemoryStore
-from fastapi_taskflow.store.connections import SqlStore
-from fastapi_taskflow.store.snapshot import with_snapshots
+from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
 
 PATIENCE = 20.0
 

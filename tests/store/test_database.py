@@ -17,8 +17,7 @@ import pytest
 
 from fastapi_taskflow import LogEntry, StoreError, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.store import MemoryStore, Query, TaskStore
-from fastapi_taskflow.store.connections import SqlStore
-from fastapi_taskflow.store.snapshot import with_snapshots
+from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOG = logging.getLogger("fastapi_taskflow.store")

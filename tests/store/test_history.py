@@ -13,8 +13,7 @@ import pytest
 from fastapi_taskflow import StoreError, TaskStatus
 from fastapi_taskflow.store import LogEntry, MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.audit import MAX_ENTRIES
-from fastapi_taskflow.store.connections import SqlStore
-from fastapi_taskflow.store.snapshot import with_snapshots
+from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAILED = (TaskStatus.FAILED, TaskStatus.INTERRUPTED)

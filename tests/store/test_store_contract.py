@@ -25,9 +25,8 @@ from fastapi_taskflow import (
 from fastapi_taskflow.loggers.ledger import Diagnostics
 from fastapi_taskflow.store import LogEntry, MemoryStore, Query, TaskRecord, TaskStore
 from fastapi_taskflow.store.base import Position
-from fastapi_taskflow.store.connections import SqlStore
+from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
 from fastapi_taskflow.store.dialects import parse
-from fastapi_taskflow.store.snapshot import with_snapshots
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
