@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN
 from fastapi_taskflow.store.record import TaskRecord
-from fastapi_taskflow.store.schema import keys, tasks
+from fastapi_taskflow.store.schema import RUNS_AGAIN, keys, tasks
 
 
 def retry_key(task_id: str) -> str:
@@ -41,17 +41,23 @@ def _take(connection: Connection, key: str, task_id: str) -> str:
         if found is None:
             if _inserted(connection, key, task_id):
                 return task_id
-        elif found.status is not None and TaskStatus(found.status) not in MAY_RUN_AGAIN:
+        elif _is_kept(found):
             return str(found.task_id)
         elif _replaced(connection, key, found.task_id, task_id):
             return task_id
 
 
+def _is_kept(holder: Any) -> bool:
+    """Whether a key is still that of the task that has it."""
+    if holder.status is None:
+        return False
+    return bool(holder.runs_again) or TaskStatus(holder.status) not in MAY_RUN_AGAIN
+
+
 def _holder(connection: Connection, key: str) -> Any:
-    """The row of the task that has a key: its id, and its status, None if it was deleted."""
-    chosen = select(keys.c.task_id, tasks.c.status).select_from(
-        keys.outerjoin(tasks, keys.c.task_id == tasks.c.task_id)
-    )
+    """The task that has a key: its id, its status, None if it was deleted, and ``runs_again``."""
+    columns = (keys.c.task_id, tasks.c.status, RUNS_AGAIN.label("runs_again"))
+    chosen = select(*columns).select_from(keys.outerjoin(tasks, keys.c.task_id == tasks.c.task_id))
     return connection.execute(chosen.where(keys.c.idempotency_key == key)).first()
 
 
