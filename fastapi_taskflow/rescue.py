@@ -124,8 +124,9 @@ class Rescue:
     def _runs_again(self, record: TaskRecord, function: TaskFunction | None) -> bool:
         """Whether it does, by what is said of its function here, or was said where it began."""
         options = record if function is None else function.options
-        if record.status is TaskStatus.PENDING and record.start_time is None:
-            return self._requeue_pending or options.persist
+        if record.start_time is None:
+            waits = record.status is TaskStatus.PENDING
+            return waits and (self._requeue_pending or options.persist)
         return options.requeue_on_interrupt
 
     def _progress(self, record: TaskRecord) -> Progress:

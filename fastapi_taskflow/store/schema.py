@@ -82,7 +82,11 @@ tasks = _table(
 UNFINISHED = tasks.c.status.in_(["pending", "running"])
 """The tasks that have not ended."""
 
-RUNS_AGAIN = and_(tasks.c.status == "interrupted", tasks.c.requeue_on_interrupt.is_(True))
+RUNS_AGAIN = and_(
+    tasks.c.status == "interrupted",
+    tasks.c.requeue_on_interrupt.is_(True),
+    tasks.c.start_time.is_not(None),  # else it had not begun, and was given up as that
+)
 """The interrupted tasks that are to run again."""
 
 LEFT = or_(UNFINISHED, RUNS_AGAIN)

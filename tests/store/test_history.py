@@ -69,7 +69,7 @@ def test_what_has_ended_so_is_found_oldest_first(store: TaskStore) -> None:
 
 def test_in_a_database_what_is_to_run_again_has_not_ended(stores: list[TaskStore]) -> None:
     store = stores[0]
-    _end(store, "again", 1, "interrupted", requeue_on_interrupt=True)
+    _end(store, "again", 1, "interrupted", requeue_on_interrupt=True, start_time=NOON)
     _end(store, "failed", 1, requeue_on_interrupt=True)
 
     assert store.history.ended(FAILED, None, None) == ["failed"]

@@ -200,8 +200,10 @@ def test_what_a_process_leaves_that_said_goodbye_is_anyones(
 ) -> None:
     leaving, other = lease_of(), lease_of()
     add(database, leaving.owner, "pending", status=TaskStatus.PENDING)
-    add(database, leaving.owner, "again", status=TaskStatus.INTERRUPTED, requeue_on_interrupt=True)
-    add(database, leaving.owner, "ended", status=TaskStatus.INTERRUPTED)
+    interrupted = {"status": TaskStatus.INTERRUPTED, "requeue_on_interrupt": True}
+    add(database, leaving.owner, "again", start_time=NOON, **interrupted)
+    add(database, leaving.owner, "given up before it began", **interrupted)
+    add(database, leaving.owner, "ended", status=TaskStatus.INTERRUPTED, start_time=NOON)
     add(database, None, "of an older release")
     leaving.end()
 

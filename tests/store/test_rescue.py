@@ -7,7 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from fastapi_taskflow import TaskRecord, TaskStatus
+from fastapi_taskflow.execution.options import TaskOptions
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.rescue import Rescue
 from fastapi_taskflow.store.base import Fate
@@ -27,6 +30,21 @@ def test_a_task_whose_second_process_dies_before_it_begins_again_may_still_run()
 
     assert rescue.decide(waiting) is Fate.INTERRUPT
     assert rescue.decide(replace(waiting, start_time=NOON)) is Fate.LEAVE
+
+
+@pytest.mark.parametrize("persist", [False, True])
+def test_a_task_that_was_given_up_before_it_began_never_runs(persist: bool) -> None:
+    """Else it would, when the process stops that has seen to it."""
+    unused: Any = None
+    registry = TaskRegistry()
+    rescue = Rescue(
+        registry, unused, unused, unused, requeue_pending=True, can_run=lambda: True, run=unused
+    )
+    name = registry.register(print, TaskOptions(requeue_on_interrupt=True, persist=persist)).name
+    given_up = TaskRecord(name, name, TaskStatus.INTERRUPTED, NOON, packed="{}")
+
+    assert rescue.decide(replace(given_up, start_time=NOON)) is Fate.AGAIN
+    assert rescue.decide(given_up) is Fate.LEAVE
 
 
 def test_a_process_whose_birth_is_not_known_has_not_ended() -> None:

@@ -88,7 +88,7 @@ def _delete_all(database: Database) -> list[str]:
 
 
 def test_only_what_has_ended_long_ago_is_deleted(database: Database) -> None:
-    interrupted = {"status": TaskStatus.INTERRUPTED}
+    again = {"status": TaskStatus.INTERRUPTED, "requeue_on_interrupt": True}
     _write(
         database,
         [
@@ -101,7 +101,7 @@ def test_only_what_has_ended_long_ago_is_deleted(database: Database) -> None:
             _record("ended-lately", NOW),
             _record("running", None),
             _record("pending", None, status=TaskStatus.PENDING),
-            _record("to-run-again", LONG_AGO, requeue_on_interrupt=True, **interrupted),
+            _record("to-run-again", LONG_AGO, start_time=LONG_AGO, **again),
         ],
     )
 
