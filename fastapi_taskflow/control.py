@@ -155,6 +155,8 @@ class Control:
 
     async def retry_many(self, task_ids: Iterable[str]) -> Retried:
         """Retry those that are not retried yet; see ``TaskManager.retry_many()``."""
+        if isinstance(task_ids, (str, bytes)) or not isinstance(task_ids, Iterable):
+            raise ConfigurationTypeError("task_ids", task_ids, "a list of ids")
         self._engine.open()
         return await self._retry_all(list(dict.fromkeys(task_ids)), "bulk-retry")
 
@@ -258,7 +260,9 @@ class Control:
 
     def audit(self, limit: int, before: int | None) -> list[AuditEntry]:
         """What people have done; see ``TaskManager.audit()``."""
-        whole_number("limit", limit)
+        whole_number("limit", limit, minimum=1)
+        if before is not None:
+            whole_number("before", before, minimum=1)
         self._engine.open()
         return self._store.history.audit(limit, before)
 

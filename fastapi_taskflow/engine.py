@@ -150,8 +150,8 @@ class TaskEngine:
         function.check_call(args, kwargs)
         payload = pack_call(function, args, kwargs) if function.in_process else None
         tags = _checked_tags(function, tags)
-        if idempotency_key is not None and not isinstance(idempotency_key, str):
-            reason = f"idempotency_key={idempotency_key!r} is neither a str nor None"
+        if idempotency_key == "" or not isinstance(idempotency_key, str | None):
+            reason = f"idempotency_key={idempotency_key!r} is neither None nor a str with a text"
             raise TaskArgumentError(function.name, reason)
         if not self._accepting:
             raise ShuttingDownError(function.name)

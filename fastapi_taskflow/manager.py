@@ -43,7 +43,12 @@ from fastapi_taskflow.redact import Redactor
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import MemoryStore, TaskRecord, TaskStore
 from fastapi_taskflow.store.audit import AuditEntry
-from fastapi_taskflow.store.chosen import SqlStore, chosen_store, with_snapshots
+from fastapi_taskflow.store.chosen import (
+    SqlStore,
+    chosen_store,
+    refuse_options_of_databases,
+    with_snapshots,
+)
 from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 
@@ -155,6 +160,12 @@ class TaskManager:
         behind = chosen_store(snapshot_db, snapshot_store)
         redactor = _redactor(redact)
         vault = Vault(encrypt_args_key)
+        if behind is None:
+            refuse_options_of_databases(
+                retention_days=retention_days,
+                requeue_pending=requeue_pending or None,
+                encrypt_args_key="***" if vault.encrypts else None,
+            )
         observers = Observers(() if loggers is None else loggers, redactor)
         file = file_shorthand(
             log_file,
@@ -431,6 +442,7 @@ class TaskManager:
             The ids of the new tasks, and why others are skipped.
 
         Raises:
+            ConfigurationError: It is a text, or nothing to go through.
             StoreError: The database can't be read or written.
             ShuttingDownError: The manager is shutting down.
         """
@@ -482,7 +494,7 @@ class TaskManager:
             before: Only entries whose ``number`` is lower.
 
         Raises:
-            ConfigurationError: The limit is no whole number of 0 or more.
+            ConfigurationError: The limit or ``before`` is no whole number of 1 or more.
             StoreError: The database can't be read.
         """
         return self._control.audit(limit, before)

@@ -111,7 +111,7 @@ def _opened(keys: Sequence[object]) -> Iterator[Fernet]:
         hint = 'the package cryptography (pip install "fastapi-taskflow[encryption]"), or None'
         raise ConfigurationError(_PARAMETER, _HIDDEN, hint) from error
     for place, key in enumerate(keys, 1):
-        expected = f"{_EXPECTED}; key {place} of {len(keys)} is none"
+        expected = f"{_EXPECTED}; key {place} of {len(keys)} is not one"
         if not isinstance(key, (str, bytes)):
             raise ConfigurationTypeError(_PARAMETER, _HIDDEN, expected)
         try:

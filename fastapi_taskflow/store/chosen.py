@@ -11,7 +11,6 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from fastapi_taskflow.checks import number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
 from fastapi_taskflow.store.base import TaskStore
 from fastapi_taskflow.store.memory import MemoryStore
@@ -69,6 +68,18 @@ def chosen_store(snapshot_db: object, snapshot_store: object) -> SqlStore | None
     return snapshot_store
 
 
+def refuse_options_of_databases(**options: object) -> None:
+    """Refuse what was given, unless it is None, where there is no database for it.
+
+    Raises:
+        ConfigurationError: There was such an option.
+    """
+    for name, value in options.items():
+        if value is not None:
+            expected = "a database for it, by snapshot_db or snapshot_store; or leave it out"
+            raise ConfigurationError(name, value, expected)
+
+
 def with_snapshots(
     memory: MemoryStore,
     behind: SqlStore | None,
@@ -92,6 +103,8 @@ def _checked_days(days: float | None) -> timedelta | None:
     """What ``retention_days`` means."""
     if days is None:
         return None
-    if not 0 < number("retention_days", days) <= MAX_DAYS:
+    if isinstance(days, bool) or not isinstance(days, (int, float)):
+        raise ConfigurationTypeError("retention_days", days, _DAYS)
+    if not 0 < days <= MAX_DAYS:  # nor is NaN
         raise ConfigurationError("retention_days", days, _DAYS)
     return timedelta(days=days)

@@ -109,7 +109,7 @@ def test_a_wrong_key_is_an_error_that_tells_how_to_make_one(
 
 
 def test_the_wrong_one_of_several_keys_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="key 2 of 3 is none"):
+    with pytest.raises(ConfigurationError, match="key 2 of 3 is not one"):
         Vault([NEW, "hunter2", OLD])
 
 

@@ -432,6 +432,16 @@ def test_a_time_that_is_none_is_refused(
     app.run(main)
 
 
-def test_a_limit_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="limit=-1"):
-        TaskManager().audit(limit=-1)
+@pytest.mark.parametrize(
+    "asked", [{"limit": -1}, {"limit": 0}, {"before": "x"}, {"before": 0}], ids=str
+)
+def test_a_part_of_the_trail_that_cant_be_is_refused(asked: Any) -> None:
+    name = next(iter(asked))
+    with pytest.raises(ConfigurationError, match=f"{name}=.*a whole number of 1 or more"):
+        TaskManager().audit(**asked)
+
+
+@pytest.mark.parametrize("ids", ["abc", b"abc", None])
+def test_ids_that_are_no_list_are_refused(ids: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"task_ids=.*a list of ids"):
+        asyncio.run(TaskManager().retry_many(ids))

@@ -151,6 +151,7 @@ def test_a_dependency_and_its_endpoint_share_one_order(app: FastAPI, injection: 
         (lambda tasks: tasks.add_task(greet, "a", tags={"a": None}), "is no dict[str, str]"),
         (lambda tasks: tasks.add_task(greet, "a", tags="a:b"), "is no dict[str, str]"),
         (lambda tasks: tasks.add_task(greet, "a", idempotency_key=[1]), "idempotency_key=[1]"),
+        (lambda tasks: tasks.add_task(greet, "a", idempotency_key=""), "idempotency_key=''"),
     ],
     ids=[
         "None",
@@ -161,6 +162,7 @@ def test_a_dependency_and_its_endpoint_share_one_order(app: FastAPI, injection: 
         "value",
         "tags",
         "idempotency key",
+        "empty idempotency key",
     ],
 )
 def test_what_cant_be_enqueued_is_an_error_at_once(

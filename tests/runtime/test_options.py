@@ -184,3 +184,16 @@ def test_jitter_is_uniform_from_nothing_to_its_most() -> None:
     quarters = [sum(10 + q <= wait <= 11 + q for wait in waits) for q in range(4)]
     assert sum(quarters) == 4000
     assert min(quarters) > 700  # a thousand each; three hundred off is eleven deviations
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"retention_days": 7}, {"requeue_pending": True}, {"encrypt_args_key": "x" * 43 + "="}],
+    ids=str,
+)
+def test_what_a_database_does_is_refused_without_one(option: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a database for it, by snapshot_db") as caught:
+        TaskManager(**option)
+
+    assert next(iter(option)) in str(caught.value)
+    assert "xxx" not in str(caught.value)

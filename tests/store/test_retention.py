@@ -238,6 +238,6 @@ def test_tasks_go_on_while_much_is_deleted(location: str, database: Database) ->
 @pytest.mark.parametrize(
     "days", [0, -1, float("nan"), float("inf"), 1e9, True, "30", timedelta(days=1)], ids=str
 )
-def test_a_wrong_number_of_days_is_an_error(days: Any) -> None:
-    with pytest.raises(ConfigurationError, match="retention_days"):
-        TaskManager(retention_days=days)
+def test_a_wrong_number_of_days_is_an_error(days: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"retention_days.*a number of days above 0"):
+        TaskManager(snapshot_db=tmp_path / "tasks.db", retention_days=days)
