@@ -20,6 +20,8 @@ from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.store import TaskRecord, TaskStore
 from fastapi_taskflow.store.base import Fate
 
+PROCESS_GONE = "its process ended before the task had"
+
 CANCELLED_LATE = "it was cancelled by a request to another process; its own one is gone"
 
 
@@ -112,7 +114,7 @@ class Rescue:
             return
         function = self._registry.named(record.func_name)
         if fate is Fate.INTERRUPT or function is None or record.packed is None:
-            progress.interrupt()
+            progress.interrupt(PROCESS_GONE)
             return
         try:
             args, kwargs = unpack_arguments(function, self._vault.unseal(record.packed))

@@ -21,6 +21,9 @@ class Runs(Protocol):
         """Run a task to its end. Cancelling the task that runs this interrupts the execution."""
 
 
+STOPPED = "its process shut down before the task had ended"
+
+
 @dataclass(eq=False, slots=True)
 class Execution:
     """An accepted task on its way.
@@ -98,4 +101,4 @@ class Execution:
     def interrupted(self) -> None:
         """It ends here, unless it is for another process to begin."""
         if not self.outlives or self.progress.started is not None:
-            self.progress.interrupt()
+            self.progress.interrupt(STOPPED)

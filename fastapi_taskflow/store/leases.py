@@ -187,7 +187,7 @@ class Lease:
         """Whether this process was the first to take a task over, and its own one still dead."""
         values: dict[str, Any] = {"owner": self.owner}
         if fate is Fate.AGAIN:
-            values.update(status=TaskStatus.PENDING.value, end_time=None, duration=None)
+            values.update(status=TaskStatus.PENDING.value, end_time=None, duration=None, error=None)
         of = [tasks.c.task_id == record.task_id, tasks.c.status == record.status.value]
         if record.owner is None:
             of.append(tasks.c.owner.is_(None))

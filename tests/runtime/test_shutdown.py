@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fastapi_taskflow import InMemoryLogger, TaskManager, TaskStatus
+from fastapi_taskflow.execution.execution import STOPPED
 
 
 @pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
@@ -91,7 +92,8 @@ def test_an_interrupted_task_has_its_duration_and_end(memory: InMemoryLogger) ->
     record = asyncio.run(main())
 
     event = memory.lifecycle_events[-1]
-    assert (event.status, event.error) == (TaskStatus.INTERRUPTED, None)
+    assert (event.status, event.error) == (TaskStatus.INTERRUPTED, STOPPED)
+    assert record.error == STOPPED
     assert event.duration == record.duration
     assert record.duration is not None
     assert record.end_time is not None

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fastapi_taskflow.execution.execution import STOPPED
+from fastapi_taskflow.rescue import PROCESS_GONE
 from fastapi_taskflow.store import Query
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.sql import Database
@@ -33,6 +35,11 @@ on_all_databases = pytest.mark.parametrize(
 def statuses(where: str) -> dict[str, str]:
     with closing(Database(Connections(where))) as database:
         return {record.task_id: record.status.value for record in database.query(Query(limit=9999))}
+
+
+def errors(where: str) -> set[str | None]:
+    with closing(Database(Connections(where))) as database:
+        return {record.error for record in database.query(Query(limit=9999))}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -62,6 +69,7 @@ def test_what_ran_is_interrupted_and_what_waited_too(
     assert second.wait_for("event", "plain", "interrupted", waiting)
     second.stop()
     assert statuses(where) == {running: "interrupted", waiting: "interrupted"}
+    assert errors(where) == {PROCESS_GONE}
     assert ran(tmp_path) == ["a"]
 
 
@@ -123,10 +131,12 @@ def test_a_task_that_a_shutdown_interrupts_runs_again(
     first.wait_for("running", "a")
     first.stop()
     assert statuses(where) == {task_id: "interrupted"}
+    assert errors(where) == {STOPPED}
 
     second = start()
 
     second.wait_for("running", "a")
+    wait_until(lambda: errors(where) == {None})
     assert ran(tmp_path) == ["a", "a"]
 
 
