@@ -185,6 +185,11 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, (OSError, TimeoutError))  # no file; no connection is free
 
 
+def was_cut_off(error: Exception) -> bool:
+    """Whether the connection has ended: the database is gone, or what was written ends it."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
 def _sqlite_url(url: URL) -> URL:
     if not url.database or url.database == ":memory:":
         expected = "expected a file; leave snapshot_db out to keep tasks in memory"

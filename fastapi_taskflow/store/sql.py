@@ -69,6 +69,7 @@ from fastapi_taskflow.store.schema import (
     owners,
     tags,
     tasks,
+    versions,
 )
 
 SAMPLE = 20
@@ -189,6 +190,15 @@ class Database:
             raise
         doubt.written(added, logged)
         return taken
+
+    def probe(self) -> None:
+        """Write, but nothing new.
+
+        Raises:
+            SQLAlchemyError: The database takes nothing now.
+        """
+        with self.transaction() as connection:
+            connection.execute(versions.update().values(version=versions.c.version))
 
     def request_cancel(self, task_id: str) -> None:
         """Note that a task, unless it has ended, is to be cancelled by the process that has it.

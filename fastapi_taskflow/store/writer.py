@@ -8,12 +8,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.dialects import may_pass
+from fastapi_taskflow.store.dialects import may_pass, was_cut_off
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.sql import Database
 
@@ -30,6 +30,9 @@ JOIN_SECONDS = 1.0
 """How long the thread may take to end: it has nothing left to write, or can't."""
 
 RETRY_SECONDS = 0.5
+MAX_TRIES = 5
+"""Tries after which a row is refused that ends the connection, though others are written."""
+
 REPORT_SECONDS = 60.0
 
 
@@ -81,12 +84,23 @@ class _Batch:
         records = {**self.records, **later.records}
         return _Batch(records, self.new | later.new, self.entries + later.entries)
 
-    def singly(self) -> Iterator[_Batch]:
-        """The same in batches of one row each."""
-        for task_id, record in self.records.items():
-            yield _Batch({task_id: record}, self.new & {task_id})
-        for entry in self.entries:
-            yield _Batch(entries=deque([entry]))
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one row."""
+        return len(self.records) + len(self.entries) == 1
+
+    def halves(self) -> tuple[_Batch, _Batch]:
+        """The same in two batches: records before entries, the oldest first."""
+        if self.records and self.entries:
+            return _Batch(self.records, self.new), _Batch(entries=self.entries)
+        if self.records:
+            ids = list(self.records)
+            return self._only(ids[: len(ids) // 2]), self._only(ids[len(ids) // 2 :])
+        rows, half = list(self.entries), len(self.entries) // 2
+        return _Batch(entries=deque(rows[:half])), _Batch(entries=deque(rows[half:]))
+
+    def _only(self, ids: list[str]) -> _Batch:
+        return _Batch({task_id: self.records[task_id] for task_id in ids}, self.new & set(ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +274,7 @@ class Writer:
         while self._wait_for_work():
             if not self._write_batch():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)
-                    if self._closing:
+                    if self._pause():
                         self._thread = None
                         break
 
@@ -282,8 +295,8 @@ class Writer:
             self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
-            if not may_pass(error):
-                self._in_hand = self._write_singly(self._in_hand)
+            if self._is_refused(error):
+                self._in_hand = self._write_parts(self._in_hand)
             if self._in_hand.is_filled:
                 if self._failing_since is None:
                     self._failing_since = time.monotonic()
@@ -317,22 +330,60 @@ class Writer:
             while len(self._taken) > MAX_TAKEN:
                 del self._taken[next(iter(self._taken))]
 
-    def _write_singly(self, batch: _Batch) -> _Batch:
+    def _write_parts(self, batch: _Batch) -> _Batch:
         """Write a batch of which a row can't be stored: all but that row.
 
         Returns:
             What is still to be written, as the database takes nothing any more.
         """
-        rows = batch.singly()
-        for row in rows:
+        parts = [batch]  # the next one is the last one
+        while parts:
+            part = parts.pop()
+            error = self._failure(part)
+            if error is None:
+                continue
+            if not self._is_refused(error):
+                return _Batch.of([part, *reversed(parts)])
+            if part.is_one:
+                self._dropped += 1
+            else:
+                parts += reversed(part.halves())
+        return _Batch()
+
+    def _failure(self, part: _Batch) -> Exception | None:
+        """Write a part. Returns what prevents that.
+
+        A row alone is tried more than once where the connection ends: it may be chance.
+        """
+        for tries in range(1, MAX_TRIES + 1):
             try:
-                self._write(row)
+                self._write(part)
             except Exception as error:  # noqa: BLE001  # as above
                 self._report(error)
-                if may_pass(error):
-                    return _Batch.of([row, *rows])
-                self._dropped += 1
-        return _Batch()
+                if tries == MAX_TRIES or not (part.is_one and was_cut_off(error)):
+                    return error
+                self._pause()
+            else:
+                break
+        return None
+
+    def _is_refused(self, error: Exception) -> bool:
+        """Whether the database takes rows, but not the ones that it was just given.
+
+        A row above MariaDB's ``max_allowed_packet``, say, ends the connection.
+        """
+        if not was_cut_off(error):
+            return not may_pass(error)
+        try:
+            self._database.probe()
+        except Exception:  # noqa: BLE001  # as above; the next try has it, too, and reports it
+            return False
+        return True
+
+    def _pause(self) -> bool:
+        """Wait before another try. Returns whether the thread is to end."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)
 
     def _give_back(self) -> None:
         with self._changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fastapi_taskflow import LogEntry, TaskRecord, TaskStatus
-from fastapi_taskflow.store import MemoryStore, writer
+from fastapi_taskflow.store import MemoryStore, Query, writer
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.snapshot import SnapshotStore
 from fastapi_taskflow.store.sql import Database
@@ -120,3 +120,66 @@ def test_while_a_server_is_read_only_rows_wait(postgresql: Any) -> None:
     assert store.flush(60.0)
     assert database.get("id") is not None
     store.close(1.0)
+
+
+@pytest.fixture
+def small_packets(mariadb: Any) -> Iterator[str]:
+    """A database of a server that ends the connection at a row of more than a MiB."""
+    mariadb.execute("SET GLOBAL max_allowed_packet = 1048576")
+    yield mariadb.new_database()
+    mariadb.execute("SET GLOBAL max_allowed_packet = DEFAULT")
+
+
+def test_a_row_at_which_a_server_ends_the_connection_is_dropped_and_holds_up_no_other(
+    small_packets: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.01)
+    store = SnapshotStore(MemoryStore(), Database(Connections(small_packets)), LOG)
+    store.open()
+
+    for number in range(20):
+        packed = "x" * 2**21 if number == 7 else "{}"
+        store.add(TaskRecord(f"{number}", "send", TaskStatus.PENDING, NOON, packed=packed))
+        store.append("0", _entry(number))
+
+    assert store.flush(60.0)
+    until(lambda: "; 1 rows of tasks and log entries were dropped" in caplog.text)
+    database = Database(Connections(small_packets))
+    with closing(database):
+        found = {record.task_id for record in database.query(Query(limit=100))}
+        assert found == {f"{number}" for number in range(20)} - {"7"}
+        assert [entry.seq for entry in database.entries("0")] == list(range(20))
+    store.close(1.0)
+
+
+class Cut(OperationalError):
+    """The connection has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("INSERT", {}, Exception("gone"), connection_invalidated=True)
+
+
+@pytest.mark.parametrize("probe", [True, False], ids=["others are written", "nothing is"])
+def test_a_row_that_meets_the_end_of_a_connection_by_chance_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: bool
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.01)
+    most = 3 if probe else 30
+    writes = 0
+
+    def trouble(_: object) -> None:
+        nonlocal writes
+        writes += 1
+        if writes <= most:
+            raise Cut
+
+    database = Trouble(tmp_path / "tasks.db", trouble)
+    if not probe:
+        monkeypatch.setattr(database, "probe", lambda: database.trouble(()))
+    written = Writer(database, LOG, lambda: None)
+    written.entry("id", _entry(0))
+
+    assert written.flush(60.0)
+    with closing(database):
+        assert [entry.seq for entry in database.entries("id")] == [0]
+    written.close(1.0)
