@@ -26,6 +26,9 @@ from fastapi_taskflow.manager import TaskManager
 
 MAX_LIMIT = 500
 
+MAX_REASON = 500
+"""The most characters of the reason why a task is cancelled."""
+
 MAX_NUMBER = 2**63 - 1
 """The highest number that an entry of the trail can have in a database."""
 
@@ -88,8 +91,16 @@ def action_routes(manager: TaskManager) -> APIRouter:
         },
         summary="Cancel a task that has not ended",
     )
-    async def cancel(task_id: TaskId, request: Request, response: Response) -> Any:
-        reason = f"it was cancelled by a request to POST {request.url.path}"
+    async def cancel(
+        task_id: TaskId,
+        request: Request,
+        response: Response,
+        reason: Annotated[
+            str | None,
+            Query(min_length=1, max_length=MAX_REASON, description="The task's error from then."),
+        ] = None,
+    ) -> Any:
+        reason = reason or f"it was cancelled by a request to POST {request.url.path}"
         with problems():
             try:
                 record = await manager.cancel(task_id, reason=reason)
@@ -151,7 +162,7 @@ def _read_window(text: str) -> timedelta | None:
         return None
     found = _SINCE.fullmatch(text)
     if found is None:
-        expected = "expected minutes, hours or days such as 30m, 6h or 2d, or all"
+        expected = "expected up to 999999 minutes, hours or days such as 30m, 6h or 2d, or all"
         raise HTTPException(400, f"since={text!r} can't be used; {expected}")
     return _time(int(found[1]), found[2])
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from fastapi_taskflow.admin.cursor import read_cursor, write_cursor
 from fastapi_taskflow.admin.problems import UNAVAILABLE, UNKNOWN, Responses, problems
@@ -72,13 +74,29 @@ def task_routes(manager: TaskManager) -> APIRouter:
     return router
 
 
+def _read_time(given: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Read a time; pydantic's own errors tell of characters, not of what is right."""
+    try:
+        return read(given)
+    except ValidationError as error:
+        raise PydanticCustomError("time", _TIME) from error
+
+
+_TIME = (
+    "Input should be a time in ISO 8601, such as 2026-01-01T12:00:00Z, or "
+    "2026-01-01T13:00:00%2B01:00: a plain + in a URL means a space"
+)
+
+Time = Annotated[datetime, WrapValidator(_read_time)]
+
+
 def _listing(
     status: TaskStatus | None = None,
     func_name: str | None = None,
     tag: Annotated[list[str] | None, Query(description="key:value; repeat for more.")] = None,
     q: Annotated[str | None, Query(description="Part of an id, function or error.")] = None,
-    since: Annotated[datetime | None, Query(description="Enqueued at this time or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Enqueued before this time.")] = None,
+    since: Annotated[Time | None, Query(description="Enqueued at this time or later.")] = None,
+    until: Annotated[Time | None, Query(description="Enqueued before this time.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[str | None, Query(description="From the last page's Link header.")] = None,
 ) -> Listing:

@@ -17,6 +17,7 @@ from freezegun import freeze_time
 from fastapi_taskflow import (
     ConfigurationError,
     InMemoryLogger,
+    ManagedBackgroundTasks,
     TaskAdmin,
     TaskManager,
     TaskRecord,
@@ -73,6 +74,17 @@ def test_a_running_task_is_cancelled(
         f"it was cancelled by a request to POST /tasks/{task['task_id']}/cancel"
     )
     assert client.get(f"/tasks/{task['task_id']}").json()["status"] == "cancelled"
+
+
+def test_a_reason_to_cancel_is_the_tasks_error(client: TestClient, manager: TaskManager) -> None:
+    tasks = ManagedBackgroundTasks(manager.engine)
+    path = f"/tasks/{tasks.add_task(task_log, 'x')}/cancel"
+
+    empty, long = (client.post(path, params={"reason": text}) for text in ("", "x" * 501))
+    cancelled = client.post(path, params={"reason": "the customer has left"})
+
+    assert (empty.status_code, long.status_code) == (422, 422)
+    assert cancelled.json()["error"] == "the customer has left"
 
 
 def test_what_cant_be_cancelled_is_told_why(client: TestClient, manager: TaskManager) -> None:
@@ -171,8 +183,8 @@ def test_a_window_that_cant_be_read_is_told_what_can(client: TestClient, since: 
 
     assert answer.status_code == 400
     assert answer.json()["detail"] == (
-        f"since={since!r} can't be used; expected minutes, hours or days such as 30m, 6h or 2d, "
-        "or all"
+        f"since={since!r} can't be used; expected up to 999999 minutes, hours or days such as "
+        "30m, 6h or 2d, or all"
     )
 
 

@@ -128,7 +128,8 @@ def test_metrics_count_and_show_the_observers(client: TestClient, manager: TaskM
         ("/tasks?tag=nocolon", 400, "tag='nocolon' can't be used; expected key:value"),
         ("/tasks?status=done", 422, "'pending', 'running', 'success'"),
         ("/tasks?limit=0", 422, "greater than or equal to 1"),
-        ("/tasks?since=yesterday", 422, "valid datetime"),
+        ("/tasks?since=6h", 422, "a time in ISO 8601, such as 2026-01-01T12:00:00Z, or"),
+        ("/tasks?until=2026-01-01T13:00:00+01:00", 422, "a plain + in a URL means a space"),
     ],
 )
 def test_a_request_that_cant_be_answered_says_why(
