@@ -193,6 +193,7 @@ class TaskManager:
             redactor=redactor,
             keeper=self._store,
         )
+        self._store.serve(self._branch.watchers)
         self._results = Results(vault, redactor, whole_number("max_result_bytes", max_result_bytes))
         self._registry = TaskRegistry()
         threads = SHARED_THREADS
@@ -519,8 +520,9 @@ class TaskManager:
     def watch(self, task_id: str | None = None, *, progress: bool) -> Watch[News]: ...
 
     def watch(self, task_id: str | None = None, *, progress: bool = False) -> Watch[Any]:
-        """Events as they happen in this process, from this call on: ``async for event in ...``.
+        """Events as they happen, from this call on: ``async for event in ...``.
 
+        With a database those of other processes on it are among them, within about half a second.
         A task's events come in the order of their ``seq``, none is lost and none comes twice.
         Any number may watch, in any thread and on any event loop, tasks of any kind; nobody
         waits for a watcher, for whom up to 10,000 events wait. ``contextlib.aclosing()`` ends
@@ -544,6 +546,8 @@ class TaskManager:
         with watch.closed_by_errors():
             if task_id is not None and self.get_task(task_id).status.is_final:
                 watch.end()
+            else:
+                self._store.follow(task_id)
         return watch
 
     @property

@@ -66,7 +66,9 @@ def stream_route(manager: TaskManager) -> APIRouter:
     ) -> Response:
         watch = manager.watchers.read(task_id, last_event_id_header or last_event_id or None)
         with watch.closed_by_errors():
-            if task_id is not None and _has_ended(manager, task_id):
+            has_ended = task_id is not None and _has_ended(manager, task_id)
+            manager.store.follow(None if has_ended else task_id)
+            if has_ended:
                 watch.end()
                 if watch.is_over and not watch.is_reset:
                     return Response(status_code=204)

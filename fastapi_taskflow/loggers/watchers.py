@@ -109,6 +109,28 @@ class Watchers:
         """How many watch."""
         return len(self._all())
 
+    def is_watched(self, task_id: str) -> bool:
+        """Whether somebody watches this task alone."""
+        return task_id in self._buffers
+
+    def break_off(self, *, unless_watched: bool = False) -> bool:
+        """Keep nothing for readers that come back, as there is news that is missed here.
+
+        Args:
+            unless_watched: Not if somebody watches.
+
+        Returns:
+            Whether nothing is kept: those who come back begin anew.
+        """
+        with self._lock:
+            if unless_watched and self._buffers:
+                return False
+            self._history = History()
+            self._history.readers = len(self._readers)
+            self._count += 1  # an id of before is not the newest any more
+            self._settle()
+            return True
+
     # Watching
 
     def watch(self, task_id: str | None = None, *, progress: bool = False) -> Watch[Any]:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
-from fastapi_taskflow.events import TaskProgress, TaskStatus
+from fastapi_taskflow.events import News, TaskProgress, TaskStatus
 from fastapi_taskflow.store.history import TaskHistory
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 
@@ -37,6 +37,32 @@ Take = Callable[[TaskRecord, Fate], None]
 
 Cancel = Callable[[str], None]
 """What cancels the task of this id, as another process has asked."""
+
+
+class Audience(Protocol):
+    """Those who watch tasks in this process. Any thread may call it; nothing waits."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def is_watched(self, task_id: str) -> bool:
+        """Whether somebody watches this task alone."""
+
+    def publish(self, event: News) -> None:
+        """Tell them."""
+
+    def end_task(self, task_id: str) -> None:
+        """Have those end who watch this task alone."""
+
+    def break_off(self, *, unless_watched: bool = False) -> bool:
+        """Keep nothing for readers that come back, who would have a gap.
+
+        Args:
+            unless_watched: Not if somebody watches.
+
+        Returns:
+            Whether nothing is kept.
+        """
 
 
 class Position(NamedTuple):
@@ -184,6 +210,20 @@ class TaskStore(ABC):
 
     def take_over(self, record: TaskRecord) -> None:
         """Keep a record that was taken over."""
+
+    def serve(self, audience: Audience) -> None:
+        """Tell these, once ``follow()`` is called, of other processes' tasks.
+
+        Args:
+            audience: They; not kept alive.
+        """
+
+    def follow(self, task_id: str | None) -> None:
+        """Somebody watches from now on.
+
+        Args:
+            task_id: The task that is watched, and has not ended; None means all.
+        """
 
     @abstractmethod
     def find(self, task_id: str) -> TaskRecord | None:

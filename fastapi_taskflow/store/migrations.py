@@ -62,7 +62,11 @@ def _to_version_2(connection: Connection) -> None:
             )
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_to_version_2,)
+def _to_version_3(connection: Connection) -> None:
+    """Version 3 has one more index: those that are missing are made in any case."""
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_to_version_2, _to_version_3)
 """The first goes from version 1 to 2, and so on. Tables that are new are made before them."""
 
 

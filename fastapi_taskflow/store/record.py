@@ -29,6 +29,11 @@ class LogEntry:
     attempt: int
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def mark(self) -> object:
+        """What tells it from the others of its task, as given and as read back."""
+        return self.seq, self.attempt, self.timestamp
+
     def line(self) -> str:
         """The entry as a line: time and message, or the separator alone."""
         if self.seq is None:

@@ -27,7 +27,7 @@ from fastapi_taskflow.store.types import (
     WholeText,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -77,6 +77,7 @@ tasks = _table(
     Index("ix_taskflow_tasks_listing", "created_at", "task_id"),
     Index("ix_taskflow_tasks_status", "status"),
     Index("ix_taskflow_tasks_owner", "owner", "status"),
+    Index("ix_taskflow_tasks_ended", "owner", "end_time"),
 )
 
 UNFINISHED = tasks.c.status.in_(["pending", "running"])

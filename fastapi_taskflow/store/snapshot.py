@@ -19,6 +19,7 @@ from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.sanitise import sanitise
 from fastapi_taskflow.store.base import (
+    Audience,
     Cancel,
     Decide,
     Query,
@@ -30,6 +31,7 @@ from fastapi_taskflow.store.base import (
 from fastapi_taskflow.store.beats import Beats
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
+from fastapi_taskflow.store.poller import Poller
 from fastapi_taskflow.store.record import LogEntry, TaskRecord
 from fastapi_taskflow.store.retention import Retention
 from fastapi_taskflow.store.sql import Database
@@ -70,8 +72,11 @@ class SnapshotStore(TaskStore):
         self.history = SqlHistory(
             database, partial(self._writer.flush, READ_TIMEOUT), memory.forget
         )
+        lease = self._lease
+        self._poller = Poller(database, memory, lambda: lease.owner, log)
         self.start_afresh()
         restart_after_fork(self)
+        weakref.finalize(self, self._poller.stop).atexit = False
         weakref.finalize(self, self._beats.stop).atexit = False
         weakref.finalize(self, self._retention.stop).atexit = False
         weakref.finalize(self, self._writer.stop).atexit = False  # at exit, the manager closes
@@ -87,6 +92,15 @@ class SnapshotStore(TaskStore):
             StoreError: It can't be used.
         """
         self._database.open()
+        self._poller.open()
+
+    def serve(self, audience: Audience) -> None:
+        """Tell these of other processes' tasks while they watch."""
+        self._poller.serve(audience)
+
+    def follow(self, task_id: str | None) -> None:
+        """See to it that those who watch are told."""
+        self._poller.follow(task_id)
 
     def add(self, record: TaskRecord) -> TaskRecord:
         """Keep a new record, here and in the database."""
@@ -103,6 +117,7 @@ class SnapshotStore(TaskStore):
             entries = self._database.entries(record.task_id)
         except (SQLAlchemyError, StoreError):  # gone just now: the task goes on without them here
             entries = []
+        self._poller.take_over(record)
         self._memory.adopt(record, entries)
 
     def look_after(self, decide: Decide, take: Take, cancel: Cancel) -> None:
@@ -196,6 +211,7 @@ class SnapshotStore(TaskStore):
     def close(self, timeout: float) -> None:
         """Flush, and disconnect; what this process leaves behind is others' from now on."""
         self._writer.flush(timeout)
+        self._poller.close()
         self._retention.close()
         self._beats.close()
         self._writer.close(timeout)
@@ -212,13 +228,8 @@ class SnapshotStore(TaskStore):
             if waiting.record is None:
                 raise
             return waiting.record, waiting.entries
-        known = {_mark(entry) for entry in written}
-        return record, written + [entry for entry in waiting.entries if _mark(entry) not in known]
+        known = {entry.mark for entry in written}
+        return record, written + [entry for entry in waiting.entries if entry.mark not in known]
 
     def _readable(self) -> TaskStore | Database:
         return self._database if self.flush(READ_TIMEOUT) else self._memory
-
-
-def _mark(entry: LogEntry) -> object:
-    """What tells an entry from the others of its task, as given and as read back."""
-    return entry.seq, entry.attempt, entry.timestamp

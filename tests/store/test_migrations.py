@@ -230,7 +230,9 @@ def test_tables_of_a_newer_version_are_refused(new_location: str) -> None:
     with _opened(new_location) as database:
         _set_version(database, 99)
 
-    with pytest.raises(StoreError, match=r"version 99, this library knows 2; use the newer rel"):
+    with pytest.raises(
+        StoreError, match=f"version 99, this library knows {SCHEMA_VERSION}; use the newer rel"
+    ):
         Database(Connections(new_location)).open()
 
 
@@ -240,7 +242,7 @@ def test_the_next_version_is_one_more_step_that_may_be_done_again(
     """MySQL keeps what the first half did; the others take it back."""
     failures = [OSError("half way")]
 
-    def to_version_3(connection: Connection) -> None:
+    def to_next(connection: Connection) -> None:
         columns = inspect(connection).get_columns(tasks.name)
         if "colour" not in {column["name"] for column in columns}:
             connection.execute(text("ALTER TABLE taskflow_tasks ADD COLUMN colour VARCHAR(9)"))
@@ -249,9 +251,9 @@ def test_the_next_version_is_one_more_step_that_may_be_done_again(
 
     with _opened(new_location) as database:
         database.write([TaskRecord("id", "send", TaskStatus.PENDING, NOON)], [], [])
-    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, to_version_3))
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, to_next))
     for module in (migrations, sql):
-        monkeypatch.setattr(module, "SCHEMA_VERSION", 3)
+        monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with pytest.raises(StoreError, match="half way"):
         Database(Connections(new_location)).open()
@@ -259,7 +261,7 @@ def test_the_next_version_is_one_more_step_that_may_be_done_again(
         rows = connection.execute(text("SELECT task_id, colour FROM taskflow_tasks")).all()
         version = connection.scalar(select(versions.c.version))
 
-    assert (rows, version) == ([("id", None)], 3)
+    assert (rows, version) == ([("id", None)], SCHEMA_VERSION + 1)
 
 
 def test_what_is_up_to_date_is_opened_without_a_word_written(

@@ -70,6 +70,11 @@ class Worker:
         self.say("enqueue", function, [name, 0.0], options)
         return str(self.wait_for("enqueued", name)[2])
 
+    def flush(self) -> None:
+        """Wait until all that has happened is in the database."""
+        self.say("flush")
+        self.wait_for("flushed")
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

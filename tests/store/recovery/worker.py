@@ -21,6 +21,7 @@ from fastapi_taskflow import (
     TaskObserver,
     get_task_context,
     task_log,
+    task_progress,
 )
 from fastapi_taskflow.store import beats, snapshot
 from fastapi_taskflow.store.leases import Lease
@@ -83,7 +84,16 @@ def again(name: str, seconds: float) -> None:
     work(name, seconds)
 
 
-FUNCTIONS = {each.__name__: each for each in (plain, persistent, again)}
+@manager.task()
+def chat(name: str, count: float) -> None:
+    for number in range(int(count)):
+        task_log(f"{name} {number}", number=number)
+        task_progress(number + 1, count)
+    if name == "fails":
+        raise ValueError(name)
+
+
+FUNCTIONS = {each.__name__: each for each in (plain, persistent, again, chat)}
 
 
 async def cancel(task_id: str) -> None:
@@ -112,6 +122,9 @@ async def serve() -> None:
             action, *arguments = json.loads(await lines.get())
             if action == "stop":
                 break
+            if action == "flush":
+                say(["flushed", await manager.store.flush_async(10.0)])
+                continue
             if action == "cancel":
                 await cancel(*arguments)
                 continue
