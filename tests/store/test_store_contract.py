@@ -232,7 +232,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("UPDATE taskflow_schema SET version = 99")
 
-    with pytest.raises(StoreError, match="version 99, this library knows 2"):
+    with pytest.raises(StoreError, match="version 99, this library knows 3"):
         TaskManager(snapshot_db=database).run(task_log, "x")
 
 
