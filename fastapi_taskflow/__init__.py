@@ -1,9 +1,9 @@
 """Managed background tasks for FastAPI, whose every line and status is a ``logging`` record."""
 
-from fastapi_taskflow.admin import TaskAdmin
-from fastapi_taskflow.background import ManagedBackgroundTasks
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fastapi_taskflow.context import TaskContext, bind_task_context, get_task_context
-from fastapi_taskflow.control import Retried
 from fastapi_taskflow.errors import (
     ConfigurationError,
     ConfigurationTypeError,
@@ -47,10 +47,41 @@ from fastapi_taskflow.loggers import (
     task_log,
 )
 from fastapi_taskflow.loggers.ledger import ObserverStats
-from fastapi_taskflow.manager import TaskManager
-from fastapi_taskflow.store.audit import AuditEntry
-from fastapi_taskflow.store.chosen import SqlStore
-from fastapi_taskflow.store.record import LogEntry, TaskRecord
+
+if TYPE_CHECKING:
+    from fastapi_taskflow.admin import TaskAdmin
+    from fastapi_taskflow.background import ManagedBackgroundTasks
+    from fastapi_taskflow.control import Retried
+    from fastapi_taskflow.manager import TaskManager
+    from fastapi_taskflow.store.audit import AuditEntry
+    from fastapi_taskflow.store.chosen import SqlStore
+    from fastapi_taskflow.store.record import LogEntry, TaskRecord
+else:
+    # What runs tasks brings FastAPI and pydantic: it is imported when it is first named, so that
+    # a worker process, and a module that only logs, begin without them (PEP 562). Type checkers
+    # don't see this, as they would take any name for one of these.
+    _LATE = {
+        "AuditEntry": "store.audit",
+        "LogEntry": "store.record",
+        "ManagedBackgroundTasks": "background",
+        "Retried": "control",
+        "SqlStore": "store.chosen",
+        "TaskAdmin": "admin",
+        "TaskManager": "manager",
+        "TaskRecord": "store.record",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import what is imported when it is first named."""
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """All names, imported or not."""
+        return sorted({*globals(), *_LATE})
+
 
 __version__ = "0.1.0"
 
