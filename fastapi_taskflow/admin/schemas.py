@@ -18,6 +18,18 @@ PlainText = Annotated[str, PlainSerializer(sanitise, return_type=str)]
 """Text from a task: half a surrogate pair in it must not break the answer."""
 
 
+MAX_ERROR = 1000
+"""Characters of an error that are shown in a list: some have a whole file in them."""
+
+
+def _shortened(text: str) -> Any:
+    is_long = len(text) > MAX_ERROR
+    return sanitise(f"{text[:MAX_ERROR]}... ({len(text):,} characters)" if is_long else text)
+
+
+ShortText = Annotated[str, PlainSerializer(_shortened, return_type=str)]
+
+
 class Progress(BaseModel):
     """How far a task has come."""
 
@@ -44,13 +56,17 @@ class TaskSummary(BaseModel):
     duration: Annotated[float | None, Field(description="Seconds, retries included.")]
     attempt: Annotated[int, Field(description="Zero-based index of the last attempt.")]
     retries_used: int
-    error: PlainText | None
+    error: Annotated[
+        ShortText | None,
+        Field(description=f"Of a long one the first {MAX_ERROR} characters; a task by id has all."),
+    ]
     progress: Annotated[Progress | None, Field(description="What the last attempt has said.")]
 
 
 class TaskDetail(TaskSummary):
     """One task."""
 
+    error: PlainText | None
     stacktrace: PlainText | None
     logs: Annotated[list[PlainText], Field(description="The log, a line an entry, oldest first.")]
     logs_dropped: Annotated[int, Field(description="Older entries that were dropped.")]

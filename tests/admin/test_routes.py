@@ -141,6 +141,19 @@ def test_a_request_that_cant_be_answered_says_why(
     assert says in str(answer.json()["detail"])
 
 
+def test_a_long_error_is_whole_in_its_task_and_short_in_a_list(
+    client: TestClient, manager: TaskManager
+) -> None:
+    def fail() -> None:
+        raise ValueError("x" * 200_000)
+
+    task_id = manager.run(fail).task_id
+
+    (listed,) = client.get("/tasks").json()
+    assert listed["error"] == "x" * 1000 + "... (200,000 characters)"
+    assert client.get(f"/tasks/{task_id}").json()["error"] == "x" * 200_000
+
+
 def test_the_routes_are_typed_in_openapi(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
 
