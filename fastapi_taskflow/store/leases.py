@@ -66,15 +66,15 @@ class Lease:
         """Say that this process lives.
 
         Returns:
-            Whether its row was there, or this is the first beat; if not, others have taken it
-            for dead, and its tasks with it.
+            Whether its row was there, or this is the first beat, of all or in a new file; if not,
+            others have taken it for dead, and its tasks with it.
 
         Raises:
             SQLAlchemyError: The database can't be written now.
         """
         with self._turn:
-            first = not self.is_registered
             found = self._beat()
+            first = not self.is_registered or self._remade != self._database.remade
             self.is_registered, self._remade = True, self._database.remade
         return first or found
 

@@ -173,6 +173,8 @@ class Database:
         """
         doubt = self._doubt
         self._check_file()
+        self.open()
+        file = self.remade
         try:
             with self.transaction() as connection:
                 doubt.resolve(connection)
@@ -184,6 +186,8 @@ class Database:
                 doubt.sending(new, late)
                 _write(connection, new, [*old, *changed], late)
             self._check_file()
+            if self.remade != file:  # another thread has noticed
+                raise _lost()
         except Exception as error:
             if not may_pass(error):
                 doubt.refused()
@@ -224,14 +228,14 @@ class Database:
         """Notice a SQLite file that is gone: SQLite goes on writing where nobody reads it.
 
         Raises:
-            OSError: It was written in vain. The next time another file is made, or used.
+            OSError: It is gone; said once. The next time another file is made, or used.
         """
-        if self._engine is None or self._is_lost:
-            return
-        if self._file is not None and file_of(self.url) != self._file:
-            self._is_lost = True
-            what = "its file was deleted or replaced, and what it had is lost; a new one is made"
-            raise FileNotFoundError(errno.ENOENT, what)
+        with self._opening:
+            if self._engine is None or self._is_lost or self._file is None:
+                return
+            self._is_lost = file_of(self.url) != self._file
+            if self._is_lost:
+                raise _lost()
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record without its logs, or None."""
@@ -288,6 +292,7 @@ class Database:
         return Totals(by_status, mean)
 
     def _connected(self) -> Engine:
+        self._check_file()
         self.open()
         assert self._engine is not None  # open() has returned
         return self._engine
@@ -354,6 +359,11 @@ def _gate_of(url: URL) -> AbstractContextManager[None]:
     child for ever, and no connection there could write.
     """
     return ForkGate() if url.get_backend_name() == "sqlite" else nullcontext()
+
+
+def _lost() -> FileNotFoundError:
+    what = "its file was deleted or replaced, and what it had is lost; a new one is made"
+    return FileNotFoundError(errno.ENOENT, what)
 
 
 def _write(
