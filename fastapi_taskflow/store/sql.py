@@ -132,7 +132,7 @@ class Database:
     def close(self) -> None:
         """Close all connections; idempotent."""
         if self._engine is not None:
-            self._connections.close(self._engine)
+            self._closing()  # once, and no longer kept for it
             self._engine = None
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine
 
 from fastapi_taskflow import LogEntry, StoreError, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.store import MemoryStore, Query, TaskStore
 from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
+from fastapi_taskflow.store.connections import Connections
+from fastapi_taskflow.store.sql import Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOG = logging.getLogger("fastapi_taskflow.store")
@@ -157,6 +161,21 @@ def test_odd_extras_are_stored_as_what_json_knows(
 
     assert entries is not None
     assert entries[0].extra == {"value": stored}
+
+
+def test_a_database_that_is_closed_keeps_nothing_of_it(location: str) -> None:
+    database = Database(Connections(location))
+
+    def engines() -> int:
+        gc.collect()
+        return sum(isinstance(each, Engine) for each in gc.get_objects())
+
+    before = engines()
+    for _ in range(3):
+        database.open()
+        database.close()
+
+    assert engines() == before
 
 
 def test_text_that_utf8_has_no_form_for_is_stored(location: str) -> None:
