@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import uuid
@@ -24,14 +25,19 @@ class Process:
 
     def has_ended(self) -> bool:
         """Whether it is known not to live any more. Of another machine nothing is known."""
-        is_known = self.born != 0 and self.host == _host()
-        return is_known and _birth(self.pid) != self.born
+        if self.born == 0 or self.host != _host():
+            return False
+        if (found := _state(self.pid)) is None:
+            return not _exists(self.pid)
+        state, born = found
+        return state in "ZX" or born != self.born
 
 
 def this_process() -> Process:
     """The process that asks."""
     pid = os.getpid()
-    return Process(_host(), pid, _birth(pid) or 0)
+    found = _state(pid)
+    return Process(_host(), pid, 0 if found is None else found[1])
 
 
 def _host() -> str:
@@ -46,11 +52,21 @@ def _host() -> str:
 _NOBODY = uuid.uuid4()
 
 
-def _birth(pid: int) -> int | None:
-    """When a process was started; None where there is none, or one that has ended."""
+def _state(pid: int) -> tuple[str, int] | None:
+    """A process's state, and when it was started; None where there is none to be seen."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, *fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if state in "ZX" else int(fields[18])
+    return state, int(fields[18])
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process that is not to be seen: with ``hidepid``, another user's."""
+    try:
+        with contextlib.suppress(PermissionError):  # it is there
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

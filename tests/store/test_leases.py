@@ -110,11 +110,14 @@ def test_threads_that_beat_first_at_the_same_time_make_one_row(database: Databas
         assert len(connection.execute(select(owners)).all()) == 10
 
 
+@pytest.mark.parametrize("is_here", [True, False], ids=["same machine", "another machine"])
 def test_a_process_that_does_not_beat_is_dead_after_a_while(
-    database: Database, lease_of: Callable[[], Lease], clock: Clock
+    database: Database, lease_of: Callable[[], Lease], clock: Clock, is_here: bool
 ) -> None:
+    """It may be there, and stand still for ever."""
     dead, living = lease_of(), lease_of()
-    elsewhere(database, dead)
+    if not is_here:
+        elsewhere(database, dead)
     add(database, dead.owner, "a")
 
     assert claimed(living) == []
