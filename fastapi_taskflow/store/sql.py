@@ -333,13 +333,13 @@ class Database:
         with ExitStack() as stack:
             hasty = self._connections.engine(patience=0.0)
             stack.callback(self._connections.close, hasty)
-            connection = stack.enter_context(hasty.connect().execution_options(**WRITES))
-            try:
+            try:  # connecting waits for locks, too
+                connection = stack.enter_context(hasty.connect().execution_options(**WRITES))
                 connection.execute(owners.insert(), {**row, "started_at": now, "heartbeat_at": now})
+                connection.rollback()
             except OperationalError as error:
                 if not is_locked(error):
                     raise
-            connection.rollback()
 
     def _migrated(self) -> int:
         with ExitStack() as stack:
