@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from fastapi_taskflow.admin.actions import action_routes, audit_route
-from fastapi_taskflow.admin.routes import task_routes
-from fastapi_taskflow.admin.stream import stream_route
 from fastapi_taskflow.background import InstallMiddleware
 from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
@@ -56,15 +53,18 @@ class TaskAdmin:
         if path in taken:
             expected = "a path of its own: another manager's routes are there"
             raise ConfigurationError("path", path, expected)
+        # The models of what routes answer are made as they are imported, which takes its time.
+        from fastapi_taskflow.admin import actions, routes, stream  # noqa: PLC0415  # late, so
+
         setattr(app.state, _PATHS, taken | {path})
         self.app = app
         self.task_manager = task_manager
         self.path = path
-        app.include_router(stream_route(task_manager), prefix=path)
-        app.include_router(audit_route(task_manager), prefix=path)  # before /{task_id}
-        app.include_router(task_routes(task_manager), prefix=path)
+        app.include_router(stream.stream_route(task_manager), prefix=path)
+        app.include_router(actions.audit_route(task_manager), prefix=path)  # before /{task_id}
+        app.include_router(routes.task_routes(task_manager), prefix=path)
         if not read_only:
-            app.include_router(action_routes(task_manager), prefix=path)
+            app.include_router(actions.action_routes(task_manager), prefix=path)
         task_manager.init_app(app)
         if auto_install:
             app.add_middleware(InstallMiddleware, engine=task_manager.engine)
