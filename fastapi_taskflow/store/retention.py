@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -76,16 +76,34 @@ def delete_some(database: Database, before: datetime) -> tuple[list[str], bool]:
     return ids, len(ids) == BATCH_TASKS
 
 
-def delete_patiently(
+def deletions(
     database: Database, before: datetime, wait: Callable[[float], object]
-) -> tuple[list[str], bool]:
-    """Do what ``delete_some()`` does, again where processes got in each other's way.
+) -> Iterator[list[str]]:
+    """Delete all tasks that ended before a time, a few in each transaction, and others' between.
 
     Args:
         database: The database.
         before: The time.
         wait: Waits for so many seconds.
+
+    Yields:
+        The ids of those that are gone since.
+
+    Raises:
+        SQLAlchemyError: The database can't be written now.
     """
+    has_more = True
+    while has_more:
+        gone, has_more = _delete_patiently(database, before, wait)
+        yield gone
+        if has_more:
+            wait(PAUSE_SECONDS)
+
+
+def _delete_patiently(
+    database: Database, before: datetime, wait: Callable[[float], object]
+) -> tuple[list[str], bool]:
+    """Do what ``delete_some()`` does, again where processes got in each other's way."""
     for _ in range(MAX_TRIES - 1):
         try:
             return delete_some(database, before)
@@ -139,11 +157,10 @@ class Retention:
         self._thread.close()
 
     def _sweep(self, age: timedelta, stopped: threading.Event) -> float:
-        before, has_more = datetime.now(UTC) - age, True
-        while has_more and not stopped.is_set():
-            gone, has_more = delete_patiently(self._database, before, stopped.wait)
+        for gone in deletions(self._database, datetime.now(UTC) - age, stopped.wait):
             self._forget(gone)
-            stopped.wait(PAUSE_SECONDS)
+            if stopped.is_set():
+                break
         return SWEEP_SECONDS
 
     def _failed(self, error: BaseException) -> float:

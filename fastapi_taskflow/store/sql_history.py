@@ -14,7 +14,7 @@ from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.audit import AuditEntry
 from fastapi_taskflow.store.history import TaskHistory
 from fastapi_taskflow.store.keys import retry_key
-from fastapi_taskflow.store.retention import delete_patiently
+from fastapi_taskflow.store.retention import deletions
 from fastapi_taskflow.store.schema import RUNS_AGAIN, keys, tasks
 from fastapi_taskflow.store.sql import Database
 from fastapi_taskflow.store.sql_audit import add_entry, newest_entries
@@ -69,12 +69,11 @@ class SqlHistory(TaskHistory):
     def delete(self, before: datetime) -> int:
         """Delete tasks, a few in each transaction, so that nobody waits long."""
         self._settle()
-        count, has_more = 0, True
-        while has_more:
-            with self._database.asking():
-                gone, has_more = delete_patiently(self._database, before, time.sleep)
-            self._forget(gone)
-            count += len(gone)
+        count = 0
+        with self._database.asking():
+            for gone in deletions(self._database, before, time.sleep):
+                self._forget(gone)
+                count += len(gone)
         return count
 
     def add_audit(self, action: str, task_id: str | None, detail: dict[str, Any]) -> None:

@@ -6,14 +6,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fastapi_taskflow import StoreError, TaskStatus
-from fastapi_taskflow.store import LogEntry, MemoryStore, TaskRecord, TaskStore
+from fastapi_taskflow.store import LogEntry, MemoryStore, TaskRecord, TaskStore, sql_history
 from fastapi_taskflow.store.audit import MAX_ENTRIES
 from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
+from fastapi_taskflow.store.retention import PAUSE_SECONDS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAILED = (TaskStatus.FAILED, TaskStatus.INTERRUPTED)
@@ -130,12 +132,17 @@ def test_old_tasks_are_deleted_with_all_there_is_of_them(store: TaskStore) -> No
     assert store.history.delete(NOON) == 0
 
 
-def test_many_tasks_are_deleted_in_batches(stores: list[TaskStore]) -> None:
+def test_many_tasks_are_deleted_in_batches_with_time_for_others_between(
+    stores: list[TaskStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(sql_history, "time", SimpleNamespace(sleep=waits.append))
     for number in range(250):
         _end(stores[0], f"id-{number}", 1)
     assert stores[0].flush(30.0)
 
     assert stores[1].history.delete(NOON + timedelta(hours=2)) == 250
+    assert waits == [PAUSE_SECONDS, PAUSE_SECONDS]
     assert sum(stores[1].totals().by_status.values()) == 0
 
 
