@@ -117,6 +117,7 @@ OTHERS: Sequence[Figure] = (
         "queued/task_log queued: caller",
         "queued/QueueHandler: caller",
     ),
+    Figure("`from fastapi_taskflow import *` after `import fastapi`", "import/every name"),
     Figure(
         "a server's requests, a task of 5 lines each",
         "server/fastapi_taskflow: requests",

@@ -103,7 +103,7 @@ GROUPS: Mapping[str, Group] = {
     "memory": lambda size, folder: growth_to_a_file(folder, size.count * 500),
     "memory2": lambda size, _folder: growth_to_an_observer(size.count * 500),
     "stalls": lambda size, folder: stalls(folder, size.count * 250),
-    "import": lambda size, _folder: import_seconds(size.rounds // 12 + 1),
+    "import": lambda size, folder: import_seconds(size.rounds // 12 + 1, folder),
     "server": _in_turns(SERVERS, rounds=0.1, count=5),
 }
 
