@@ -57,6 +57,8 @@ class TaskLogRecord(logging.LogRecord):
 def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """Set extras as attributes; a name that is taken gets the prefix ``extra_``."""
     record._given = extra  # noqa: SLF001  # a slot of TaskLogRecord's, if it is one
+    if not extra:
+        return
     attributes = record.__dict__
     for key, value in extra.items():
         name = key
@@ -94,15 +96,20 @@ def is_reserved(name: str) -> bool:
 
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
-    return record.name.startswith(_TASK_BRANCH) and _has_context(record.__dict__)
+    attributes = record.__dict__
+    return (
+        "seq" in attributes  # which nearly no other record has
+        and record.name.startswith(_TASK_BRANCH)
+        and _has_context(attributes)
+    )
 
 
 def is_lifecycle(record: logging.LogRecord) -> bool:
     """Whether the record is a status change of a task."""
     attributes = record.__dict__
     return (
-        record.name.startswith(_LIFECYCLE_BRANCH)
-        and "retries_used" in attributes
+        "retries_used" in attributes
+        and record.name.startswith(_LIFECYCLE_BRANCH)
         and _has_context(attributes)
     )
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from fastapi_taskflow.records import TRACE
+
+TRACING = "opentelemetry.trace"
+"""The module without which no span can be current."""
 
 
 def current_ids() -> dict[str, str]:
@@ -14,13 +18,15 @@ def current_ids() -> dict[str, str]:
     OpenTelemetry is never imported for it: where nobody else has done so, no span can be
     current.
     """
-    trace = sys.modules.get("opentelemetry.trace")
-    get_current_span = getattr(trace, "get_current_span", None)  # none while it is imported
-    if get_current_span is None:
+    trace: Any = sys.modules.get(TRACING)
+    if trace is None:
         return {}
     try:
-        span = get_current_span().get_span_context()
+        current = trace.get_current_span()
+        if current is trace.INVALID_SPAN:  # nearly always where it is there, but nobody traces
+            return {}
+        span = current.get_span_context()
         ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()
-    except Exception:  # noqa: BLE001  # somebody's span: no line is lost to it
+    except Exception:  # noqa: BLE001  # somebody's span, or it is just being imported
         ids = ()
     return dict(zip(TRACE, ids, strict=False))

@@ -65,34 +65,40 @@ class TaskFormatter(logging.Formatter):
         """
         check_no_format(type(self).__name__, format=fmt, datefmt=datefmt, defaults=defaults)
         super().__init__(style=style, validate=validate)
-        self._second = (0, "")
+        # Many lines in a row are of one second, and of one task. Both are replaced as a whole, so
+        # that threads which share a formatter see the one or the other.
+        self._second = (0.0, "")
+        self._head = ("", "", "")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, without its end. The record is not changed."""
-        task_id, source, message = self._parts(record)
-        time_text = self.formatTime(record)
-        return f"[{escape(task_id)}] [{escape(source)}] {time_text} {escape(message)}"
+        attributes = record.__dict__
+        if is_log(record):  # one that was captured from another logger may have a traceback
+            task_id, source = attributes["task_id"], attributes["func_name"]
+            plain = not (record.exc_info or record.exc_text or record.stack_info)
+            message = record.getMessage() if plain else self._foreign_message(record)
+        elif is_lifecycle(record):  # its traceback is in the task's record, by the contract
+            task_id, source = attributes["task_id"], attributes["func_name"]
+            message = record.getMessage()
+        else:
+            task_id, source = str(attributes.get("task_id", "-")), record.name
+            message = self._foreign_message(record)
+        if not (message.isascii() and message.isprintable()):
+            message = escape(message)
+        known_id, known_source, head = self._head
+        if task_id is not known_id or source is not known_source:
+            head = f"[{escape(task_id[:8])}] [{escape(source)}]"
+            self._head = (task_id, source, head)
+        return f"{head} {self.formatTime(record)} {message}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""
-        second = int(record.created // 1)
+        second = record.created // 1
         known, text = self._second
         if second != known or not text:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
         return text
-
-    def _parts(self, record: logging.LogRecord) -> tuple[str, str, str]:
-        if is_lifecycle(record):  # its traceback is in the task's record, by the line's contract
-            attributes = record.__dict__
-            return attributes["task_id"][:8], attributes["func_name"], record.getMessage()
-        if is_log(record):  # one that was captured from another logger may have a traceback
-            attributes = record.__dict__
-            plain = not (record.exc_info or record.exc_text or record.stack_info)
-            message = record.getMessage() if plain else self._foreign_message(record)
-            return attributes["task_id"][:8], attributes["func_name"], message
-        task_id = str(getattr(record, "task_id", "-"))[:8]
-        return task_id, record.name, self._foreign_message(record)
 
     def _foreign_message(self, record: logging.LogRecord) -> str:
         parts = [record.getMessage()]

@@ -12,6 +12,7 @@ from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import find_level, known_levels
 from fastapi_taskflow.loggers.flood import Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
+from fastapi_taskflow.loggers.plain_record import layout, plain_record, told_in
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
@@ -34,25 +35,55 @@ def make_record(
     name: str,
     levelno: int,
     message: str,
-    place: Place = NOWHERE,
+    place: tuple[str, int, str] = NOWHERE,
     extra: dict[str, Any] | None = None,
     exc_info: ExcInfo | None = None,
 ) -> logging.LogRecord:
     """Make a record through the process's record factory, with no arguments to merge."""
+    return make_laid_out(layout(name), levelno, message, place, extra, exc_info)
+
+
+def make_laid_out(
+    laid_out: dict[str, Any],
+    levelno: int,
+    message: str,
+    place: tuple[str, int, str],
+    extra: dict[str, Any] | None = None,
+    exc_info: ExcInfo | None = None,
+) -> logging.LogRecord:
+    """Make a record that has, beside its own, the attributes of a layout.
+
+    Args:
+        laid_out: The layout.
+        levelno: The level's number.
+        message: The message.
+        place: The file, the line, and the function of the code that logs.
+        extra: The structured fields.
+        exc_info: The exception.
+    """
     factory = logging.getLogRecordFactory()
     if factory is logging.LogRecord:
-        factory = TaskLogRecord
-    fields = (name, levelno, place.path, place.lineno, message, (), exc_info, place.function, None)
-    try:
-        record = factory(*fields)
-    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
-        let_pass(error)
-        record = TaskLogRecord(*fields)
-        report("the process's log record factory failed", error)
-    record.__dict__.update(current_ids())
+        plain = plain_record(laid_out, levelno, message, place, extra)
+        if exc_info is not None:
+            plain.exc_info = exc_info
+        return plain
+    path, lineno, function = place
+    fields = (laid_out["name"], levelno, path, lineno, message, (), exc_info, function, None)
+    record = _made_by(factory, fields)
+    record.__dict__.update(told_in(laid_out), **current_ids())
     if extra is not None:
         attach_extra(record, extra)
     return record
+
+
+def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.LogRecord:
+    """What a factory of the user's makes; a record of our own where it fails."""
+    try:
+        return factory(*fields)
+    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
+        let_pass(error)
+        report("the process's log record factory failed", error)
+        return TaskLogRecord(*fields)
 
 
 _CONTEXT: tuple[str, ...] = ("task_id", "func_name", "attempt", "tags", "seq")
@@ -83,12 +114,12 @@ def status_message(status: TaskStatus) -> str:
     return f"-- {status.name}"
 
 
-def place_of(caller: FrameType | None) -> Place:
-    """Where a frame is; None is where C calls."""
+def place_of(caller: FrameType | None) -> tuple[str, int, str]:
+    """Where a frame is, as the fields of a ``Place``; None is where C calls."""
     if caller is None:
         return NOWHERE
     code = caller.f_code
-    return Place(code.co_filename, caller.f_lineno, code.co_name)
+    return code.co_filename, caller.f_lineno, code.co_name
 
 
 def message_of(record: logging.LogRecord) -> str:

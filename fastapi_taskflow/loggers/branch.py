@@ -17,6 +17,8 @@ from fastapi_taskflow.loggers.watchers import Watchers
 from fastapi_taskflow.records import LIFECYCLE, TASK
 from fastapi_taskflow.redact import Redactor
 
+_manager = logging.root.manager
+
 
 class _Turn(threading.local):
     """Who has had the record that this thread hands to the users' handlers."""
@@ -151,15 +153,11 @@ class Branch:
                 own = logger.registered() if isinstance(logger, TreeLogger) else logger
                 yield from reachable(own)
 
-    def send_on(
-        self, logger: BranchLogger, record: logging.LogRecord, heard: Collection[logging.Handler]
-    ) -> None:
-        """Let the record go on to the users' handlers, as any library's would.
+    def goes_on(self, levelno: int, pipeline_level: int) -> bool:
+        """Whether a record goes on to the users' handlers, as any library's would.
 
         Args:
-            logger: The logger of the task's function.
-            record: The record.
-            heard: The handlers that have had it.
+            levelno: Its level.
+            pipeline_level: The effective level of its logger.
         """
-        if self.propagate and logger.isEnabledFor(record.levelno):
-            logger.handle_once(record, heard)
+        return self.propagate and levelno >= pipeline_level and levelno > _manager.disable

@@ -11,13 +11,20 @@ from fastapi_taskflow.loggers.queued import QueuedHandler
 
 
 class Sink:
-    """A handler at the end of the road."""
+    """A handler at the end of the road.
 
-    __slots__ = ("_queued", "handler", "ledger")
+    Attributes:
+        handler: The handler.
+        ledger: Its figures.
+        alone: The sink itself: the origin of what is logged while it handles a record.
+    """
+
+    __slots__ = ("_queued", "alone", "handler", "ledger")
 
     def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
         self.handler = handler
         self.ledger = ledger
+        self.alone = (self,)
         self._queued = handler if isinstance(handler, QueuedHandler) else None
 
     def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
@@ -37,7 +44,7 @@ class Sink:
                 taken = self._queued.queue(record, heard)
             else:
                 heard.append(handler)
-                taken = handler.handle(own_record(handler, record))
+                taken = handler.handle(own_record(handler, record) if handler.filters else record)
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             ledger.fail(error, "handling a record")

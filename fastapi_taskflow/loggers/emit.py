@@ -16,6 +16,7 @@ from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
     level_number_of,
+    make_laid_out,
     make_record,
     message_of,
     place_of,
@@ -27,6 +28,7 @@ from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.flood import Budget, Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
+from fastapi_taskflow.loggers.plain_record import layout
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import takers
 from fastapi_taskflow.records import (
@@ -59,7 +61,11 @@ _OF_THE_ORIGINAL = (*WHEN_AND_WHERE, "exc_info", "exc_text", "stack_info")
 """What the entry of a captured record has of the original, beside its place."""
 
 
-def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
+USUAL_LEVEL = "info"
+"""What is told apart from all other levels by a glance."""
+
+
+def task_log(message: object, /, *, level: str | int = USUAL_LEVEL, **extra: Any) -> None:
     """Log one line of the running task.
 
     The entry goes to the task's record, to every observer and on to the logging
@@ -109,7 +115,7 @@ class TaskEmitter:
         budget: What earlier attempts have left of the task's budget.
     """
 
-    __slots__ = ("_budget", "_forks", "_loggers", "_order", "branch", "context")
+    __slots__ = ("_budget", "_forks", "_laid_out", "_loggers", "_order", "branch", "context")
 
     def __init__(
         self,
@@ -124,6 +130,7 @@ class TaskEmitter:
         self._loggers = branch.loggers(context.func_name)
         self._order = order or EventOrder()
         self._budget = branch.new_budget() if order is None else budget
+        self._laid_out: dict[str, Any] | None = None
 
     def progress(self, progress: TaskProgress) -> None:
         """Say how far this attempt has come; a forked child says nothing of its parent's."""
@@ -146,9 +153,20 @@ class TaskEmitter:
         caller: FrameType | None = None,
     ) -> None:
         """Emit a log entry, unless a level set on its logger turns it away."""
-        levelno = level_number_of(level)
-        if levelno >= self.source_level:
-            self._log(levelno, message, extra, place_of(caller), None)
+        levelno = logging.INFO if level is USUAL_LEVEL else level_number_of(level)
+        logger, branch = self._loggers.task, self.branch
+        source_level, pipeline_level = logger.levels()
+        if levelno < source_level:
+            return
+        place = place_of(caller)
+        if self._budget is not None and not self._admits(self._budget, place, levelno):
+            return
+        text = message if type(message) is str else text_of(message)
+        if branch.redactor is not None:
+            text, extra = branch.redactor.text(text), branch.redactor.mapping(extra)
+        record = self._entry(levelno, text, snapshot(extra) if extra else extra, place)
+        goes_on = branch.goes_on(levelno, pipeline_level)
+        self._send(logger if goes_on else None, record, [])
 
     def relay(
         self,
@@ -167,30 +185,23 @@ class TaskEmitter:
             place: Where it was logged.
             made: Attributes of the record that say when, and in what process, that was.
         """
-        if levelno >= self.source_level:
-            self._log(levelno, message, extra, place, made)
+        logger, redactor = self._loggers.task, self.branch.redactor
+        source_level, pipeline_level = logger.levels()
+        if levelno < source_level:
+            return
+        if self._budget is not None and not self._admits(self._budget, place, levelno):
+            return
+        if redactor is not None:
+            message, extra = redactor.text(message), redactor.mapping(extra)
+        record = self._entry(levelno, message, extra, place)
+        record.__dict__.update(made)
+        goes_on = self.branch.goes_on(levelno, pipeline_level)
+        self._send(logger if goes_on else None, record, [])
 
     @property
     def source_level(self) -> int:
         """The level below which entries are turned away."""
         return self._loggers.task.source_level()
-
-    def _log(
-        self,
-        levelno: int,
-        message: object,
-        extra: dict[str, Any],
-        place: Place,
-        made: Mapping[str, Any] | None,
-    ) -> None:
-        if self._budget is None or self._admits(self._budget, place, levelno):
-            text, redactor = text_of(message), self.branch.redactor
-            if redactor is not None:
-                text, extra = redactor.text(text), redactor.mapping(extra)
-            record = self._entry(levelno, text, snapshot(extra), place)
-            if made is not None:
-                record.__dict__.update(made)
-            self._send(self._loggers.task, record, [])
 
     def capture(self, original: logging.LogRecord) -> None:
         """Make another logger's record an entry too. The pipeline has the original."""
@@ -220,14 +231,36 @@ class TaskEmitter:
             extra[PREFIX + name] = extra[name]
         return {**extra, name: original.name}
 
-    def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
+    def _admits(self, budget: Budget, place: tuple[str, int, str], levelno: int) -> bool:
         with self._order.lock:
-            return budget.admit(place, levelno)
+            return budget.admit(Place(*place), levelno)
 
     def _entry(
-        self, levelno: int, message: str, extra: dict[str, Any], place: Place
+        self, levelno: int, message: str, extra: dict[str, Any], place: tuple[str, int, str]
     ) -> logging.LogRecord:
-        return make_record(self._loggers.task.name, levelno, message, place, extra)
+        laid_out = self._laid_out
+        if laid_out is None or self.branch.redactor is not None:  # which may have new secrets
+            laid_out = self._laid_out = self._layout(self._loggers.task)
+        return self._without_secrets(make_laid_out(laid_out, levelno, message, place, extra))
+
+    def _layout(self, logger: BranchLogger, **told: Any) -> dict[str, Any]:
+        """What the records of a logger have that is the task's. Their number comes last."""
+        context = self.context
+        return layout(
+            logger.name,
+            task_id=context.task_id,
+            func_name=context.func_name,
+            attempt=context.attempt,
+            tags=self.branch.redact_tags(context.tags),
+            seq=0,
+            **told,
+        )
+
+    def _without_secrets(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record without what a factory of the user's may have added."""
+        if self.branch.redactor is None or type(record) is TaskLogRecord:
+            return record
+        return redact_record(self.branch.redactor, record)
 
     def _say_suppressed(self) -> None:
         """Say how many entries were suppressed, and where, before the task's last word."""
@@ -235,10 +268,12 @@ class TaskEmitter:
             return
         with self._order.lock:
             suppressed = self._budget.settle()
+        logger = self._loggers.task
         for some in suppressed:
             extra = {"suppressed": some.count}
             record = self._entry(some.levelno, some.message, extra, some.place)
-            self._send(self._loggers.task, record, [])
+            goes_on = self.branch.goes_on(some.levelno, logger.getEffectiveLevel())
+            self._send(logger if goes_on else None, record, [])
 
     def lifecycle(
         self,
@@ -257,20 +292,24 @@ class TaskEmitter:
             self._say_suppressed()
         logger = self._loggers.lifecycle
         levelno = LIFECYCLE_LEVELS[status]
-        if levelno < logger.source_level():
+        source_level, pipeline_level = logger.levels()
+        if levelno < source_level:
             if status.is_final:  # a level hides the news, not the end
                 self.branch.watchers.end_task(self.context.task_id)
             return
-        record = make_record(logger.name, levelno, status_message(status), exc_info=exc_info)
-        record.exc_text = exc_text and exc_text.rstrip("\n")
-        record.__dict__.update(
+        laid_out = self._layout(
+            logger,
             status=status.value,
             retries_used=retries_used,
             duration=duration,
             error=error,
             stacktrace=stacktrace,
         )
-        self._send(logger, record, [])
+        message = status_message(status)
+        record = make_laid_out(laid_out, levelno, message, NOWHERE, exc_info=exc_info)
+        record.exc_text = exc_text and exc_text.rstrip("\n")
+        goes_on = self.branch.goes_on(levelno, pipeline_level)
+        self._send(logger if goes_on else None, self._without_secrets(record), [])
 
     def _send(
         self,
@@ -278,42 +317,34 @@ class TaskEmitter:
         record: logging.LogRecord,
         heard: list[logging.Handler],
     ) -> None:
-        """Send a record on its road, with what it says of the task.
+        """Send a record on its road, with its number; without a logger, to the sinks alone.
 
         Whatever may run code of others, be it a factory or a ``repr()``, has run before the lock
-        is taken: it may wait for a thread that logs for this task. So has all that may log.
+        is taken: it may wait for a thread that logs for this task. So has all that may log. The
+        users' handlers come after it, as they are not ours.
         """
-        record = self._finished(record)
         order = self._order
-        news.hold()
+        held = news.held
+        news.held = held + 1
         try:
             with order.lock:
                 record.__dict__["seq"] = order.seq
                 order.seq += 1
-                sent = order.send(Addressed(logger, record, heard), self.branch.sinks)
+                sent = order.send(logger, record, heard, self.branch.sinks)
         finally:
-            news.release()
-        self._send_on(sent)
+            news.held = held
+            if news.waiting:
+                news.let_go()
+        if sent is not None:
+            _send_on(sent)
+        elif logger is not None:
+            logger.handle_once(record, heard)
 
-    def _finished(self, record: logging.LogRecord) -> logging.LogRecord:
-        """The record with all that is the task's but its number, and without secrets."""
-        context = self.context
-        record.__dict__.update(
-            task_id=context.task_id,
-            func_name=context.func_name,
-            attempt=context.attempt,
-            tags=self.branch.redact_tags(context.tags),
-            seq=0,
-        )
-        if self.branch.redactor is None or type(record) is TaskLogRecord:
-            return record
-        return redact_record(self.branch.redactor, record)  # a factory may have added anything
 
-    def _send_on(self, sent: list[Addressed]) -> None:
-        """Let records go on to the users' handlers: without the lock, these are not ours."""
-        for logger, record, heard in sent:
-            if logger is not None:
-                self.branch.send_on(logger, record, heard)
+def _send_on(sent: list[Addressed]) -> None:
+    for logger, record, heard in sent:
+        if logger is not None:
+            logger.handle_once(record, heard)
 
 
 def _made_like(original: logging.LogRecord) -> dict[str, Any]:

@@ -98,16 +98,20 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         Returns:
             Why the file could not be rolled; the lines are in it all the same.
         """
-        data = b"".join(lines)
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
         stream = self.stream or self.reopen()
         failure = None
-        if self._overflows(len(data)) and time.monotonic() >= self._roll_again:
+        size = self._size + len(data)
+        if size > self.maxBytes and self._is_to_roll(len(data)):
             failure = self._try_to_roll(len(data))
             stream = self.stream or self.reopen()
+            size = self._size + len(data)
         stream.append(data, lines)
         if self._rolls:
-            news = self._note_size(stream.tell(), self._size + len(data))
-            if news and os.fstat(stream.fileno()).st_nlink == 0:
+            end = stream.tell()
+            if end == size:
+                self._size = size
+            elif self._note_size(end, size) and os.fstat(stream.fileno()).st_nlink == 0:
                 self.reopen()  # others have rolled so fast that it was removed: once more
                 return self.put(lines)
         return failure
@@ -146,6 +150,9 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
 
     def _overflows(self, count: int) -> bool:
         return self._rolls and self._size > 0 and self._size + count > self.maxBytes
+
+    def _is_to_roll(self, count: int) -> bool:
+        return self._overflows(count) and time.monotonic() >= self._roll_again
 
     def _try_to_roll(self, count: int) -> OSError | None:
         """Roll the file, unless another process has; give the reason if that can't be done."""

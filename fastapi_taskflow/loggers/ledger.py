@@ -51,27 +51,37 @@ class News(threading.local):
 
     A report goes to the users' handlers, which have locks of their own: to wait for those
     with ours in hand would be a deadlock in the making.
+
+    Attributes:
+        busy: Whether a report is being made.
+        held: How many times over reports are held back. On a line's road it is changed without
+            ``hold()`` and ``release()``: their calls would cost more than all they do.
+        waiting: What is held back.
     """
 
     def __init__(self) -> None:
         self.busy = False
-        self._held = 0
-        self._waiting: list[Callable[[], None]] = []
+        self.held = 0
+        self.waiting: list[Callable[[], None]] = []
 
     def hold(self) -> None:
         """Hold reports back until as many calls of ``release`` as of this."""
-        self._held += 1
+        self.held += 1
 
     def release(self) -> None:
         """Let them go, once nobody holds them back any more."""
-        self._held -= 1
-        while self._waiting and not self._held:
-            self._waiting.pop(0)()
+        self.held -= 1
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Make the reports that wait, unless somebody still holds them back."""
+        while self.waiting and not self.held:
+            self.waiting.pop(0)()
 
     def tell(self, report: Callable[[], None]) -> None:
         """Make a report now, or when reports are let go."""
-        if self._held:
-            self._waiting.append(report)
+        if self.held:
+            self.waiting.append(report)
         else:
             report()
 

@@ -148,6 +148,18 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     stream: LogFile | None  # type: ignore[assignment]  # raw: encoding happens before the write
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write the record's line, if the filters let it through, under the lock."""
+        if self.filters:
+            passed: bool | logging.LogRecord = self.filter(record)
+            if not passed:
+                return False
+            if passed is not True:  # since Python 3.12 a filter may replace the record
+                record = passed
+        with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
+            self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line."""
         try:

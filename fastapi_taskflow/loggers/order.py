@@ -57,31 +57,45 @@ class EventOrder:
             self._sender = None
             self._origin: tuple[Sink, ...] = ()
 
-    def send(self, addressed: Addressed, sinks: Sequence[Sink]) -> list[Addressed]:
-        """Hand a record to the sinks, in its turn.
+    def send(
+        self,
+        logger: BranchLogger | None,
+        record: logging.LogRecord,
+        heard: list[logging.Handler],
+        sinks: Sequence[Sink],
+    ) -> list[Addressed] | None:
+        """Hand a record to the sinks, in its turn. The lock is held.
 
         Returns:
-            What has been to the sinks by this call, in order: the record and the lines that
-            sinks logged meanwhile, or nothing where it has to wait for another's turn.
+            None where just this record has been to the sinks by this call, as it is nearly
+            always. Otherwise all that has been, in order: the record and the lines that sinks
+            logged meanwhile, or nothing, as it has to wait for another's turn.
         """
-        self._waiting.append((addressed, self._origin))
-        if self._sender is not None:
-            return []
+        if self._sender is not None or self._waiting:
+            self._waiting.append((Addressed(logger, record, heard), self._origin))
+            return [] if self._sender is not None else self._send_waiting([], sinks)
         self._sender = threading.get_ident()
-        sent: list[Addressed] = []
+        try:
+            for sink in sinks:
+                self._origin = sink.alone
+                sink.send(record, heard)
+        finally:
+            self._sender, self._origin = None, ()
+        if self._waiting:
+            return self._send_waiting([Addressed(logger, record, heard)], sinks)
+        return None
+
+    def _send_waiting(self, sent: list[Addressed], sinks: Sequence[Sink]) -> list[Addressed]:
+        """Hand what waits to the sinks, and add it to what has been there."""
+        self._sender = threading.get_ident()
         try:
             while self._waiting:
                 addressed, origin = self._waiting.popleft()
-                self._send_one(addressed, origin, sinks)
+                for sink in sinks:
+                    if sink not in origin:
+                        self._origin = (*origin, sink)
+                        sink.send(addressed.record, addressed.heard)
                 sent.append(addressed)
         finally:
             self._sender, self._origin = None, ()
         return sent
-
-    def _send_one(
-        self, addressed: Addressed, origin: tuple[Sink, ...], sinks: Sequence[Sink]
-    ) -> None:
-        for sink in sinks:
-            if sink not in origin:
-                self._origin = (*origin, sink)
-                sink.send(addressed.record, addressed.heard)

@@ -7,6 +7,7 @@ from typing import Any
 MAX_DEPTH = 100
 """Levels of nesting that are copied; what lies deeper is kept by reference."""
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS = (dict, list, tuple, set, bytearray)
 
 
@@ -17,6 +18,8 @@ def snapshot(extra: dict[str, Any]) -> dict[str, Any]:
     object of somebody's own may be costly, or have effects. Runs no code of the values'
     classes, so nothing in it can raise.
     """
+    if _PLAIN.issuperset(map(type, extra.values())):
+        return extra.copy()  # nearly always: there is nothing in it to copy
     copies: dict[int, Any] = {}
     return {
         key: _copy(value, copies, MAX_DEPTH) if _is_container(value) else value

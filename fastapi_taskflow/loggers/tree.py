@@ -94,33 +94,41 @@ class TreeLogger(logging.Logger):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.handlers: list[Any] = [_Door(self)]  # Any: not a Handler, which would be registered
+        self._names = list(_names_from(name))
 
     def registered(self) -> logging.Logger:
         """The registry's logger of this name, or the nearest one above."""
         known = self.manager.loggerDict
-        name = self.name
-        while name:
+        for name in self._names:
             found = known.get(name)
-            if isinstance(found, logging.Logger):
+            if found is not None and isinstance(found, logging.Logger):
                 return found
-            name = name.rpartition(".")[0]
         return self.root
 
-    def source_level(self) -> int:
-        """The level set on this branch of the tree; 0 where none is, so that all passes.
+    def levels(self) -> tuple[int, int]:
+        """The levels that a record must have: here at the source, and for the pipeline.
 
-        A level on ``fastapi_taskflow`` itself, or on root, is the pipeline's alone.
+        The first is one that is set on this branch of the tree; where none is it is 0, so that
+        all passes. A level on ``fastapi_taskflow`` itself, or on root, is the pipeline's alone.
+        The second is the effective level. Both are found in one go, as each line asks for them:
+        the standard library's memory of levels is emptied by ``setLevel()``, and of ours it
+        would know nothing.
         """
         logger: logging.Logger | None = self.registered()
-        while logger is not None and logger is not _library:
-            if logger.level:
-                return 0 if logger is self.root else logger.level
+        while logger is not None:
+            level = logger.level
+            if level:
+                return (0 if logger is _library or logger is self.root else level), level
             logger = logger.parent
-        return 0
+        return 0, logging.NOTSET
+
+    def source_level(self) -> int:
+        """The level set on this branch of the tree; 0 where none is."""
+        return self.levels()[0]
 
     def getEffectiveLevel(self) -> int:
         """The effective level of the registry's logger."""
-        return self.registered().getEffectiveLevel()
+        return self.levels()[1]
 
     def isEnabledFor(self, level: int) -> bool:
         """Whether the pipeline lets a record of this level through.
@@ -170,6 +178,13 @@ class TreeLogger(logging.Logger):
     def heard(self) -> Collection[logging.Handler]:
         """The handlers that have had the record already, by another way."""
         return ()
+
+
+def _names_from(name: str) -> Iterator[str]:
+    """A logger's name, and those of the loggers above it but root."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
 
 
 class _Door:

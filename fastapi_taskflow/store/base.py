@@ -14,7 +14,7 @@ from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import News, TaskProgress, TaskStatus
 from fastapi_taskflow.store.history import TaskHistory
-from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, read_noted
 
 MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
 """The statuses whose tasks leave their idempotency key to another one."""
@@ -163,6 +163,10 @@ class TaskStore(ABC):
     @abstractmethod
     def append(self, task_id: str, entry: LogEntry) -> None:
         """Add a log entry to a record; an unknown id is passed over."""
+
+    def note(self, task_id: str, noted: Noted) -> None:
+        """Add a log entry that was just logged, as ``append()`` would."""
+        self.append(task_id, read_noted(noted))
 
     @abstractmethod
     def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from fastapi_taskflow.levels import level_name
-from fastapi_taskflow.records import given_extra, is_log, utc_time
+from fastapi_taskflow.records import given_extra
 from fastapi_taskflow.store.base import TaskStore
-from fastapi_taskflow.store.record import LogEntry
 
 
 class StoreHandler(logging.Handler):
@@ -21,16 +19,20 @@ class StoreHandler(logging.Handler):
         super().__init__()
         self._store = store
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Add the entry to the record of its task."""
-        if is_log(record):
-            attributes = record.__dict__
-            entry = LogEntry(
-                seq=attributes["seq"],
-                timestamp=utc_time(record),
-                level=level_name(record.levelno),
-                message=record.getMessage(),
-                attempt=attributes["attempt"],
-                extra=given_extra(record),
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Add an entry to the record of its task; what a branch sends is that, or a status.
+
+        There is no filter, and no lock: the store has its own.
+        """
+        attributes = record.__dict__
+        if "retries_used" not in attributes:
+            noted = (
+                attributes["seq"],
+                attributes["created"],
+                attributes["levelno"],
+                record.getMessage(),
+                attributes["attempt"],
+                given_extra(record),
             )
-            self._store.append(attributes["task_id"], entry)
+            self._store.note(attributes["task_id"], noted)
+        return True

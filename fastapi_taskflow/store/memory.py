@@ -14,7 +14,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.memory_history import MemoryHistory
-from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, read_noted
 
 MAX_LOG_ENTRIES = 10_000
 MAX_FINISHED_TASKS = 10_000
@@ -29,7 +29,7 @@ class _Live:
         self.record = record
         # Newer than the record's: it is set often, and costs little.
         self.progress = record.progress
-        self.entries: deque[LogEntry] = deque(maxlen=max_log_entries)
+        self.entries: deque[LogEntry | Noted] = deque(maxlen=max_log_entries)
         self.appended = 0
         self.holders = 0
         self.is_due = False  # to be forgotten once nobody holds it
@@ -38,8 +38,13 @@ class _Live:
         record, progress = self.record, self.progress
         return record if record.progress is progress else replace(record, progress=progress)
 
+    def log(self) -> list[LogEntry]:
+        return [
+            each if isinstance(each, LogEntry) else read_noted(each) for each in list(self.entries)
+        ]
+
     def with_logs(self) -> TaskRecord:
-        entries = list(self.entries)
+        entries = self.log()
         logs = [entry.line() for entry in entries]
         return replace(self.now(), logs=logs, logs_dropped=self.appended - len(entries))
 
@@ -118,6 +123,13 @@ class MemoryStore(TaskStore):
             live.appended += 1
             live.entries.append(entry)
 
+    def note(self, task_id: str, noted: Noted) -> None:
+        """Add a log entry as it is: each line that is logged comes here, few are ever read."""
+        live = self._tasks.get(task_id)
+        if live is not None:
+            live.appended += 1
+            live.entries.append(noted)
+
     def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:
         """Set it, without a lock: it is called often. A change of status may be quicker."""
         live = self._tasks.get(task_id)
@@ -149,7 +161,7 @@ class MemoryStore(TaskStore):
     def entries(self, task_id: str) -> list[LogEntry] | None:
         """A record's entries, or None."""
         live = self._tasks.get(task_id)
-        return None if live is None else list(live.entries)
+        return None if live is None else live.log()
 
     def query(self, query: Query) -> list[TaskRecord]:
         """The records that match, newest first."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
+from fastapi_taskflow.levels import level_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,21 @@ class LogEntry:
         if self.seq is None:
             return self.message
         return f"{self.timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} {self.message}"
+
+
+Noted = tuple[int, float, int, str, int, dict[str, Any]]
+"""A log entry as it is noted when it is logged, for the least that a line can cost.
+
+Its seq, when it was logged in seconds since the epoch, the level's number, the message, the
+attempt, and the fields. What it takes to be a ``LogEntry`` is done if somebody reads it.
+"""
+
+
+def read_noted(noted: Noted) -> LogEntry:
+    """The entry for those who read it."""
+    seq, created, levelno, message, attempt, extra = noted
+    timestamp = datetime.fromtimestamp(created, tz=UTC)
+    return LogEntry(seq, timestamp, level_name(levelno), message, attempt, extra)
 
 
 @dataclass(frozen=True, slots=True)

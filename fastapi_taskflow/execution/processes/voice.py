@@ -14,6 +14,7 @@ from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Mes
 from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of, text_of
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.emit import WHEN_AND_WHERE, TaskEmitter
+from fastapi_taskflow.loggers.flood import Place
 from fastapi_taskflow.loggers.progress import Gathered
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import reachable, takers
@@ -58,7 +59,7 @@ class WorkerEmitter(TaskEmitter):
         levelno = level_number_of(level)
         if levelno < self.source_level:
             return
-        text, place = text_of(message), place_of(caller)
+        text, place = text_of(message), Place(*place_of(caller))
         # A record knows when, and in what process, thread and asyncio task, it was made.
         made = _when_and_where(logging.LogRecord("", levelno, "", 0, "", (), None))
         made.update(current_ids())
