@@ -57,8 +57,6 @@ class TaskLogRecord(logging.LogRecord):
 def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """Set extras as attributes; a name that is taken gets the prefix ``extra_``."""
     record._given = extra  # noqa: SLF001  # a slot of TaskLogRecord's, if it is one
-    if not extra:
-        return
     attributes = record.__dict__
     for key, value in extra.items():
         name = key

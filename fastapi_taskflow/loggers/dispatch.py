@@ -16,15 +16,13 @@ class Sink:
     Attributes:
         handler: The handler.
         ledger: Its figures.
-        alone: The sink itself: the origin of what is logged while it handles a record.
     """
 
-    __slots__ = ("_queued", "alone", "handler", "ledger")
+    __slots__ = ("_queued", "handler", "ledger")
 
     def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
         self.handler = handler
         self.ledger = ledger
-        self.alone = (self,)
         self._queued = handler if isinstance(handler, QueuedHandler) else None
 
     def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:

@@ -28,7 +28,7 @@ from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.flood import Budget, Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
-from fastapi_taskflow.loggers.plain_record import layout
+from fastapi_taskflow.loggers.plain_record import layout, plain_record
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import takers
 from fastapi_taskflow.records import (
@@ -164,7 +164,14 @@ class TaskEmitter:
         text = message if type(message) is str else text_of(message)
         if branch.redactor is not None:
             text, extra = branch.redactor.text(text), branch.redactor.mapping(extra)
-        record = self._entry(levelno, text, snapshot(extra) if extra else extra, place)
+        if extra:
+            extra = snapshot(extra)
+        laid_out = self._laid_out
+        if laid_out is not None and logging.getLogRecordFactory() is logging.LogRecord:
+            # What _entry() would come to, after three calls more.
+            record: logging.LogRecord = plain_record(laid_out, levelno, text, place, extra)
+        else:
+            record = self._entry(levelno, text, extra, place)
         goes_on = branch.goes_on(levelno, pipeline_level)
         self._send(logger if goes_on else None, record, [])
 
@@ -239,8 +246,10 @@ class TaskEmitter:
         self, levelno: int, message: str, extra: dict[str, Any], place: tuple[str, int, str]
     ) -> logging.LogRecord:
         laid_out = self._laid_out
-        if laid_out is None or self.branch.redactor is not None:  # which may have new secrets
-            laid_out = self._laid_out = self._layout(self._loggers.task)
+        if laid_out is None:
+            laid_out = self._layout(self._loggers.task)
+            if self.branch.redactor is None:  # which may have new secrets by the next line
+                self._laid_out = laid_out
         return self._without_secrets(make_laid_out(laid_out, levelno, message, place, extra))
 
     def _layout(self, logger: BranchLogger, **told: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class EventOrder:
         seq: The first event's number.
     """
 
-    __slots__ = ("__weakref__", "_origin", "_sender", "_waiting", "lock", "seq")
+    __slots__ = ("__weakref__", "_at", "_before", "_sender", "_waiting", "lock", "seq")
 
     def __init__(self, seq: int = 0) -> None:
         self.seq = seq
@@ -55,7 +55,8 @@ class EventOrder:
         if self._sender != threading.get_ident():
             self.lock = threading.RLock()
             self._sender = None
-            self._origin: tuple[Sink, ...] = ()
+            self._at: Sink | None = None
+            self._before: tuple[Sink, ...] = ()
 
     def send(
         self,
@@ -72,15 +73,16 @@ class EventOrder:
             logged meanwhile, or nothing, as it has to wait for another's turn.
         """
         if self._sender is not None or self._waiting:
-            self._waiting.append((Addressed(logger, record, heard), self._origin))
+            origin = () if self._at is None else (*self._before, self._at)
+            self._waiting.append((Addressed(logger, record, heard), origin))
             return [] if self._sender is not None else self._send_waiting([], sinks)
         self._sender = threading.get_ident()
         try:
             for sink in sinks:
-                self._origin = sink.alone
+                self._at = sink
                 sink.send(record, heard)
         finally:
-            self._sender, self._origin = None, ()
+            self._sender = self._at = None
         if self._waiting:
             return self._send_waiting([Addressed(logger, record, heard)], sinks)
         return None
@@ -90,12 +92,12 @@ class EventOrder:
         self._sender = threading.get_ident()
         try:
             while self._waiting:
-                addressed, origin = self._waiting.popleft()
+                addressed, self._before = self._waiting.popleft()
                 for sink in sinks:
-                    if sink not in origin:
-                        self._origin = (*origin, sink)
+                    if sink not in self._before:
+                        self._at = sink
                         sink.send(addressed.record, addressed.heard)
                 sent.append(addressed)
         finally:
-            self._sender, self._origin = None, ()
+            self._sender, self._at, self._before = None, None, ()
         return sent

@@ -95,8 +95,10 @@ def plain_record(
         attributes["taskName"] = _task_name()
     if TRACING in sys.modules:
         attributes.update(current_ids())
-    if extra is not None:
+    if extra:
         attach_extra(record, extra)
+    elif extra is not None:
+        record._given = extra  # noqa: SLF001  # its slot
     return record
 
 

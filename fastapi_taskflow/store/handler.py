@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fastapi_taskflow.records import given_extra
+from fastapi_taskflow.records import GIVEN, given_extra
 from fastapi_taskflow.store.base import TaskStore
 
 
@@ -32,7 +32,7 @@ class StoreHandler(logging.Handler):
                 attributes["levelno"],
                 record.getMessage(),
                 attributes["attempt"],
-                given_extra(record),
+                getattr(record, GIVEN, None) or given_extra(record),
             )
             self._store.note(attributes["task_id"], noted)
         return True
