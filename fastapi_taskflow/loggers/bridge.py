@@ -8,7 +8,7 @@ import inspect
 import logging
 import pkgutil
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
@@ -21,6 +21,7 @@ from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
+from fastapi_taskflow.loggers.steps import Steps
 from fastapi_taskflow.records import event_from, level_of
 
 QUEUE_SIZE = 10_000
@@ -198,25 +199,27 @@ class ObserverHandler(logging.Handler):
             await run_hook(self.observer.startup, self.ledger, "starting up")
 
     async def _deliver(self, event: Event) -> None:
-        if isinstance(event, LogEvent):
-            await self._tell("a log entry", lambda: self.observer.on_log(event))
-        else:
-            await self._tell("a status change", lambda: self.observer.on_lifecycle(event))
-
-    async def _tell(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
-        """Await a method of the observer's: only a cancellation of this very task gets out."""
+        """Tell the observer: only a cancellation of this very task gets out."""
         here = asyncio.current_task()
+        limit: asyncio.Timeout | None = None
         try:
+            if isinstance(event, LogEvent):
+                steps = Steps(self.observer.on_log(event))
+            else:
+                steps = Steps(self.observer.on_lifecycle(event))
+            if steps.are_done:
+                return
             async with asyncio.timeout(self.timeout) as limit:
-                await call()
+                await steps.rest()
             if limit.expired():  # it hid its cancellation
                 raise TimeoutError
         except BaseException as error:  # see let_pass
             let_pass(error, within=here)
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
-            if limit.expired():
+            if limit is not None and limit.expired():
                 error = TimeoutError(f"not done in {self.timeout:g} s")
+            what = "a log entry" if isinstance(event, LogEvent) else "a status change"
             self.ledger.fail(error, f"handling {what}", accepted=True)
 
 

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.events import Event
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 
-BREATH = 64
-"""Events delivered before other work on the loop gets a turn."""
+BREATH = 0.001
+"""Seconds after which other work on the loop gets a turn, between two events."""
 
 STOP_TIMEOUT = 1.0
 """Seconds after which a consumer is left behind whose observer won't be cancelled."""
@@ -95,12 +96,14 @@ class Consumer:
                 await self._signal.wait()
 
     async def _deliver_all(self) -> None:
-        for count, event in enumerate(self._queue.take(), start=1):
+        breath = time.monotonic() + BREATH
+        for event in self._queue.take():
             try:
                 await self._deliver(event)
             except BaseException:  # this consumer ends: the event is for the next one
                 self._queue.put_back(event)
                 raise
             self._queue.finish()
-            if count % BREATH == 0:
+            if time.monotonic() > breath:
                 await asyncio.sleep(0)
+                breath = time.monotonic() + BREATH

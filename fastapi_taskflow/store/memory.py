@@ -14,7 +14,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.memory_history import MemoryHistory
-from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, read_noted
+from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, lines_of, read_noted
 
 MAX_LOG_ENTRIES = 10_000
 MAX_FINISHED_TASKS = 10_000
@@ -44,9 +44,8 @@ class _Live:
         ]
 
     def with_logs(self) -> TaskRecord:
-        entries = self.log()
-        logs = [entry.line() for entry in entries]
-        return replace(self.now(), logs=logs, logs_dropped=self.appended - len(entries))
+        logs = lines_of(list(self.entries))
+        return replace(self.now(), logs=logs, logs_dropped=self.appended - len(logs))
 
 
 class MemoryStore(TaskStore):

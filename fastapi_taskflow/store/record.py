@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +57,20 @@ def read_noted(noted: Noted) -> LogEntry:
     seq, created, levelno, message, attempt, extra = noted
     timestamp = datetime.fromtimestamp(created, tz=UTC)
     return LogEntry(seq, timestamp, level_name(levelno), message, attempt, extra)
+
+
+def lines_of(entries: Iterable[LogEntry | Noted]) -> list[str]:
+    """The lines of a log. Many entries are of one second: its text is made once."""
+    lines, known, text = [], -1.0, ""
+    for each in entries:
+        if isinstance(each, LogEntry):
+            lines.append(each.line())
+            continue
+        second = each[1] // 1
+        if second != known:
+            known, text = second, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        lines.append(f"{text} {each[3]}")
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
