@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
@@ -14,7 +13,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.memory_history import MemoryHistory
-from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, lines_of, read_noted
+from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, changed, lines_of, read_noted
 
 MAX_LOG_ENTRIES = 10_000
 MAX_FINISHED_TASKS = 10_000
@@ -36,7 +35,7 @@ class _Live:
 
     def now(self) -> TaskRecord:
         record, progress = self.record, self.progress
-        return record if record.progress is progress else replace(record, progress=progress)
+        return record if record.progress is progress else changed(record, progress=progress)
 
     def log(self) -> list[LogEntry]:
         return [
@@ -45,7 +44,7 @@ class _Live:
 
     def with_logs(self) -> TaskRecord:
         logs = lines_of(list(self.entries))
-        return replace(self.now(), logs=logs, logs_dropped=self.appended - len(logs))
+        return changed(self.now(), logs=logs, logs_dropped=self.appended - len(logs))
 
 
 class MemoryStore(TaskStore):
@@ -108,7 +107,7 @@ class MemoryStore(TaskStore):
             if live is None or live.record.status not in expected:
                 return None
             before = live.record
-            live.record = record = replace(before, **{"progress": live.progress, **changes})
+            live.record = record = changed(before, **{"progress": live.progress, **changes})
             live.progress = record.progress
             if record.status.is_final and not before.status.is_final:
                 self._finished.append(task_id)
@@ -145,7 +144,7 @@ class MemoryStore(TaskStore):
         live = self._tasks.get(record.task_id)
         if live is None or live.progress is None or record.status is not TaskStatus.RUNNING:
             return record
-        return replace(record, progress=live.progress)
+        return changed(record, progress=live.progress)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """A record with its logs, or None."""

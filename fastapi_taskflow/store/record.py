@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
@@ -134,3 +135,26 @@ class TaskRecord:
     cancel_requested: bool = False
     packed_result: str | None = field(default=None, repr=False)
     result_dropped: str | None = None
+
+
+_NAMES = tuple(each.name for each in fields(TaskRecord))
+_values_of = attrgetter(*_NAMES)
+_setters = {name: vars(TaskRecord)[name].__set__ for name in _NAMES}
+_set_all = tuple(_setters.values())
+
+
+def changed(record: TaskRecord, **changes: Any) -> TaskRecord:
+    """A record with some fields changed.
+
+    It is ``dataclasses.replace()``, but for what that does for any dataclass: a task is changed
+    four times or more, and each of them took as long as five lines in its log.
+
+    Raises:
+        KeyError: There is no such field.
+    """
+    made: TaskRecord = object.__new__(TaskRecord)
+    for set_field, value in zip(_set_all, _values_of(record), strict=True):
+        set_field(made, value)
+    for name, value in changes.items():
+        _setters[name](made, value)
+    return made

@@ -32,7 +32,7 @@ from fastapi_taskflow.store.beats import Beats
 from fastapi_taskflow.store.leases import Lease
 from fastapi_taskflow.store.memory import MemoryStore
 from fastapi_taskflow.store.poller import Poller
-from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.record import LogEntry, TaskRecord, changed
 from fastapi_taskflow.store.retention import Retention
 from fastapi_taskflow.store.sql import Database
 from fastapi_taskflow.store.sql_history import SqlHistory
@@ -104,7 +104,7 @@ class SnapshotStore(TaskStore):
 
     def add(self, record: TaskRecord) -> TaskRecord:
         """Keep a new record, here and in the database."""
-        own = replace(record, owner=self._lease.owner)
+        own = changed(record, owner=self._lease.owner)
         with self._turn:
             kept = self._memory.add(own)
             if kept is own:
@@ -144,7 +144,9 @@ class SnapshotStore(TaskStore):
         """Add a log entry, here and in the database."""
         self._memory.append(task_id, entry)
         # Made storable here: the writer's thread would see what the values are later.
-        self._writer.entry(task_id, replace(entry, extra=sanitise(entry.extra)))
+        if entry.extra:
+            entry = replace(entry, extra=sanitise(entry.extra))
+        self._writer.entry(task_id, entry)
 
     def set_progress(self, task_id: str, attempt: int, progress: TaskProgress) -> bool:
         """Set it here; ``save_progress()`` is for the database."""
@@ -160,7 +162,7 @@ class SnapshotStore(TaskStore):
         if live is not None:
             return live
         record, entries = self._stored(task_id)
-        return record and replace(record, logs=[entry.line() for entry in entries])
+        return record and changed(record, logs=[entry.line() for entry in entries])
 
     def find(self, task_id: str) -> TaskRecord | None:
         """A record of this process from memory, another one from the database."""

@@ -9,12 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.dialects import may_pass, was_cut_off
-from fastapi_taskflow.store.record import LogEntry, TaskRecord
+from fastapi_taskflow.store.record import LogEntry, TaskRecord, changed
 from fastapi_taskflow.store.sql import Database
 
 MAX_QUEUED_ENTRIES = 100_000
@@ -172,7 +172,7 @@ class Writer:
     def record(self, record: TaskRecord, *, new: bool = False) -> None:
         """Write a record as it is now; what it was before need not be written any more."""
         if record.status.is_final:  # it may wait for long: not with what isn't written
-            record = replace(record, args=(), kwargs={}, result=None)
+            record = changed(record, args=(), kwargs={}, result=None)
         with self._changed:
             gathered = self._gathered
             gathered.records[record.task_id] = record

@@ -27,6 +27,7 @@ from fastapi_taskflow.store import LogEntry, MemoryStore, Query, TaskRecord, Tas
 from fastapi_taskflow.store.base import Position
 from fastapi_taskflow.store.chosen import SqlStore, with_snapshots
 from fastapi_taskflow.store.dialects import parse
+from fastapi_taskflow.store.record import changed
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -361,3 +362,14 @@ def test_paging_goes_on_exactly_where_it_was_while_tasks_are_added(
         store.add(_record(100 + len(met), created_at=NOON + timedelta(hours=1)))
 
     assert met == newest
+
+
+def test_a_changed_record_is_the_record_but_for_the_change() -> None:
+    record = _record(3, tags={"a": "b"}, logs=["x"])
+
+    assert changed(record, status=TaskStatus.FAILED, attempt=2) == replace(
+        record, status=TaskStatus.FAILED, attempt=2
+    )
+    assert record == _record(3, tags={"a": "b"}, logs=["x"])
+    with pytest.raises(KeyError, match="colour"):
+        changed(record, colour="red")
