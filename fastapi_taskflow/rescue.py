@@ -138,4 +138,4 @@ class Rescue:
         last = max((entry.seq for entry in entries if entry.seq is not None), default=0)
         order = EventOrder(last + 1)
         emitter = TaskEmitter(self._branch, context, order, self._branch.new_budget())
-        return Progress(self._store, emitter)
+        return Progress(self._store, emitter, record.start_time)

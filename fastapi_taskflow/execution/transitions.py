@@ -45,11 +45,13 @@ class Progress:
     Attributes:
         store: Where the state is.
         emitter: Where the news goes.
-        started: When the body first started, on the monotonic clock; None before.
+        first_start: When the body first started, in a process that is dead; None where in none.
+        started: When it first started, on the monotonic clock; None before it does here.
     """
 
     store: TaskStore
     emitter: TaskEmitter
+    first_start: datetime | None = None
     started: float | None = None
     _forks: int = field(default_factory=lambda: lineage.forks)
 
@@ -60,8 +62,11 @@ class Progress:
 
     def start(self) -> bool:
         """The body starts now. Returns whether it may."""
-        self.started = time.monotonic()
-        return self._move(TaskStatus.RUNNING, start_time=datetime.now(UTC), progress=None)
+        now = datetime.now(UTC)
+        first = self.first_start or now
+        before = (now - first).total_seconds()  # in a process that is dead: by the clock it had
+        self.started = time.monotonic() - max(before, 0.0)
+        return self._move(TaskStatus.RUNNING, start_time=first, progress=None)
 
     def retry(self) -> bool:
         """Another attempt starts: no news, but state. Returns whether the task still runs."""

@@ -31,6 +31,8 @@ SKEW = timedelta(minutes=1)
 MAX_TASKS = 10_000
 """Tasks of which it is known what was told, those that something happened to last."""
 
+_RAN = (TaskStatus.RUNNING, TaskStatus.SUCCESS, TaskStatus.FAILED)
+
 MAX_PROCESSES = 1000
 """Processes of which that is known."""
 
@@ -40,7 +42,7 @@ class _Told:
     """What those who watch were told of a task.
 
     Attributes:
-        started: Its newest start that they know of.
+        run: Its newest start that they know of: by which process, and when it first was.
         ended: Its newest end.
         seq: Its last event; None where it was not told from its start.
         number: Its last entry.
@@ -48,7 +50,7 @@ class _Told:
         own: The entries that it logged while it was this process's.
     """
 
-    started: datetime | None = None
+    run: tuple[str | None, datetime] | None = None
     ended: datetime | None = None
     seq: int | None = -1
     number: int = 0
@@ -120,8 +122,9 @@ class Follower:
         window = self._entries
         if window is None:
             return
-        self._tell_start(record)
         told = self._told(record)
+        if told.run is None:
+            self._tell_start(record)
         # Some may have been seen already, as this process's: since it has claimed the task.
         last, after = self._others.last_entry(), told.number
         while found := self._others.written(after, last, task_id=record.task_id):
@@ -238,17 +241,28 @@ class Follower:
             return _Told(seq=None if record.requeue_on_interrupt else -1)
         entries = self._memory.entries(record.task_id) or ()
         end = own.end_time if own.status.is_final else None
-        return _Told(own.start_time, end, None, own={entry.mark for entry in entries})
+        run = None if own.start_time is None else (own.owner, own.start_time)
+        return _Told(run, end, None, own={entry.mark for entry in entries})
 
     def _tell_start(self, record: TaskRecord) -> None:
         told, start = self._told(record), record.start_time
-        if start is None or start == told.started:
+        if start is None or (record.owner, start) == told.run:
             return
-        told.started = start
+        if told.run is not None and told.run[1] == start:
+            self._tell_start_again(record, told)
+            return
+        told.run = record.owner, start
         if start < self._since:
             told.seq = None
         else:
             self._tell_status(record, told, TaskStatus.RUNNING, start)
+
+    def _tell_start_again(self, record: TaskRecord, told: _Told) -> None:
+        """Tell that a task runs in another process than before, if it does, or has."""
+        if record.status not in _RAN or record.start_time is None:
+            return
+        told.run = record.owner, record.start_time
+        self._tell_status(record, told, TaskStatus.RUNNING, datetime.now(UTC))
 
     def _tell_progress(self, record: TaskRecord) -> None:
         told, progress = self._told(record), record.progress

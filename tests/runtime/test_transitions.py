@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -90,6 +90,24 @@ def test_a_move_is_made_and_told_only_where_the_table_allows_it(
     assert len(memory.lifecycle_events) == told + moved
     if not moved:
         assert record == known
+
+
+@pytest.mark.parametrize(
+    ("hours", "duration"), [(1, 3600.0), (-1, 0.0)], ids=["before", "by a clock ahead of this one"]
+)
+def test_a_task_that_began_in_a_process_that_is_dead_counts_from_there(
+    store: MemoryStore, progress: Progress, hours: int, duration: float
+) -> None:
+    progress.first_start = first = datetime.now(UTC) - timedelta(hours=hours)
+
+    progress.start()
+    progress.succeed(None)
+
+    record = store.get("id")
+    assert record is not None
+    assert record.start_time == first
+    assert record.duration is not None
+    assert duration <= record.duration < duration + 600
 
 
 def test_of_two_ends_at_once_one_counts_and_is_told(

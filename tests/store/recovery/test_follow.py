@@ -204,3 +204,27 @@ def test_an_orphan_that_runs_again_here_is_told_once(start: Start, where: str) -
         ("once more orphan", 3),
         ("success", 4),
     ]
+
+
+def test_an_orphan_that_runs_again_elsewhere_is_told_to_begin_again(
+    start: Start, where: str
+) -> None:
+    async def main() -> list[Any]:
+        seen: list[Any] = []
+        async with TaskManager(snapshot_db=where) as manager, aclosing(manager.watch()) as events:
+            await asyncio.to_thread(worker.run, "again", "orphan", 3600)
+            async with asyncio.timeout(PATIENCE):
+                seen += [await anext(events), await anext(events)]
+                await asyncio.to_thread(worker.kill)
+                await asyncio.to_thread(start)
+                seen += [await anext(events), await anext(events)]
+        return seen
+
+    worker = start()
+
+    events = asyncio.run(main())
+
+    assert told(events) == [
+        *(("running", 0), ("working on orphan", 1)),
+        *(("running", 2), ("working on orphan", 3)),
+    ]

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def statuses(where: str) -> dict[str, str]:
 def errors(where: str) -> set[str | None]:
     with closing(Database(Connections(where))) as database:
         return {record.error for record in database.query(Query(limit=9999))}
+
+
+def started(where: str) -> datetime | None:
+    """When the one task that there is first started."""
+    with closing(Database(Connections(where))) as database:
+        (record,) = database.query(Query())
+        return record.start_time
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -79,6 +87,7 @@ def test_what_may_run_again_does_with_its_attempt_and_tags(
     first = start()
     task_id = first.run("again", "a", 60, tags={"kind": "test"})
     assert first.wait_for("running", "a") == ["running", "a", 0, {"kind": "test"}]
+    start_time = started(where)
     first.kill()
 
     second = start()
@@ -87,6 +96,7 @@ def test_what_may_run_again_does_with_its_attempt_and_tags(
     third = start()
     third.wait_for("running", "a")
     assert statuses(where)[task_id] == "running"
+    assert started(where) == start_time  # its first one
     events = [answer for answer in third.told() if answer[0] == "event"]
 
     assert [event[2] for event in events] == ["running"]
