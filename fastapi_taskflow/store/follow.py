@@ -179,7 +179,8 @@ class Follower:
         return Window(max(0, last - RECENT_ENTRIES), overlap)
 
     def _tell_entries(self, window: Window[int], last: int) -> None:
-        if last < window.end:  # the newest were deleted, and their numbers are given again
+        if last < window.end and self._others.is_sequential:
+            # The newest were deleted, and SQLite gives their numbers again.
             window = self._entries = Window(last, 0.0)
         after = window.start
         while found := self._others.written(after, last):

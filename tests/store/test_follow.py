@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from fastapi_taskflow import LogEntry, TaskAdmin, TaskManager, TaskRecord, TaskStatus, task_log
-from fastapi_taskflow.store import Query, poller
+from fastapi_taskflow.loggers.watch import Published
+from fastapi_taskflow.store import Query, leases, poller
 from fastapi_taskflow.store.connections import Connections
-from fastapi_taskflow.store.leases import Lease
+from fastapi_taskflow.store.others import Others
 from fastapi_taskflow.store.rows import entry_row
 from fastapi_taskflow.store.schema import entries
 from fastapi_taskflow.store.sql import Database
@@ -103,7 +104,7 @@ def test_a_reader_that_comes_back_has_neither_gaps_nor_doubles(location: str) ->
             assert not reader.is_reset
             if last_id is None:
                 await other.execute(chat, "first")
-            items = []
+            items: list[Published | None] = []
             async with asyncio.timeout(PATIENCE):
                 while len(items) < count:
                     await reader.wait()
@@ -173,7 +174,11 @@ def test_a_database_that_is_gone_is_reported_once_and_nothing_is_missed(
     assert len(reports()) == 1
 
 
-def test_an_entry_that_is_committed_late_is_told(server: Any) -> None:
+def test_an_entry_that_is_committed_late_is_told(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "DEAD_SECONDS", 3600.0)  # nobody beats for the other process
+
     async def main() -> list[str]:
         manager = TaskManager(snapshot_db=where)
         async with manager, aclosing(manager.watch()) as events:
@@ -189,8 +194,8 @@ def test_an_entry_that_is_committed_late_is_told(server: Any) -> None:
 
     where = server.emptied_database()
     with closing(Database(Connections(where))) as database:
-        lease, now = Lease(database), datetime.now(UTC)
-        lease.beat()  # else the tasks would be taken over
+        lease, now = leases.Lease(database), datetime.now(UTC)
+        lease.beat()
         rows = [
             TaskRecord(name, "work", TaskStatus.RUNNING, now, start_time=now, owner=lease.owner)
             for name in "ab"
@@ -203,6 +208,33 @@ def test_an_entry_that_is_committed_late_is_told(server: Any) -> None:
             by_number = select(entries.c.message).order_by(entries.c.id)
             assert list(connection.scalars(by_number)) == ["late", "early"]
             assert connection.scalar(select(func.count()).select_from(entries)) == 2
+
+
+def test_numbers_that_are_given_again_are_read_again(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    class Counted(Others):
+        def last_entry(self) -> int:
+            looks.append(last := super().last_entry())
+            return last
+
+    monkeypatch.setattr(poller, "Others", Counted)
+
+    async def main() -> tuple[list[str], list[str]]:
+        manager, other = (TaskManager(snapshot_db=location) for _ in range(2))
+        async with manager, other, aclosing(manager.watch()) as events:
+            await other.execute(chat, "first")
+            first = await messages(events, 5)
+            await other.delete_history(older_than=0)
+            await until(lambda: not other.store.query(QUERY))
+            seen = len(looks)
+            await until(lambda: len(looks) > seen + 1)
+            await other.execute(chat, "second")
+            return first, await messages(events, 5)
+
+    assert asyncio.run(main()) == (texts("first"), texts("second"))
 
 
 def test_as_long_as_nobody_watches_nobody_looks(location: str) -> None:
