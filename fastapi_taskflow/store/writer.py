@@ -7,14 +7,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.store.dialects import may_pass, was_cut_off
+from fastapi_taskflow.store.batches import Batch, Waiting
 from fastapi_taskflow.store.record import LogEntry, TaskRecord, changed
+from fastapi_taskflow.store.refusals import Refusals
 from fastapi_taskflow.store.sql import Database
 
 MAX_QUEUED_ENTRIES = 100_000
@@ -30,93 +29,7 @@ JOIN_SECONDS = 1.0
 """How long the thread may take to end: it has nothing left to write, or can't."""
 
 RETRY_SECONDS = 0.5
-MAX_TRIES = 5
-"""Tries after which a row is refused that ends the connection, though others are written."""
-
 REPORT_SECONDS = 60.0
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What is written in one transaction: records as they were last, and log entries."""
-
-    records: dict[str, TaskRecord] = field(default_factory=dict)
-    new: set[str] = field(default_factory=set)
-    entries: deque[tuple[str, LogEntry]] = field(default_factory=deque)
-
-    def drop_oldest(self, most: int) -> int:
-        """Drop the oldest ended tasks of which all there is is in here, but for so many.
-
-        Of any other task there is a row, which must not say for ever that it runs.
-
-        Returns:
-            How many rows were dropped, those of log entries included.
-        """
-        whole = [task_id for task_id, r in self.records.items() if r.status.is_final]
-        whole = [task_id for task_id in whole if task_id in self.new]
-        dropped = set(whole[: max(0, len(whole) - most)])
-        if not dropped:
-            return 0
-        before = len(self.entries)
-        self.entries = deque(item for item in self.entries if item[0] not in dropped)
-        for task_id in dropped:
-            del self.records[task_id]
-        self.new -= dropped
-        return len(dropped) + before - len(self.entries)
-
-    @classmethod
-    def of(cls, parts: Iterable[_Batch]) -> _Batch:
-        """Several batches in one."""
-        whole = cls()
-        for part in parts:
-            whole.records |= part.records
-            whole.new |= part.new
-            whole.entries += part.entries
-        return whole
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether there is something to write."""
-        return bool(self.records or self.entries)
-
-    def followed_by(self, later: _Batch) -> _Batch:
-        """Both in one. What a record was in this one need not be written any more."""
-        records = {**self.records, **later.records}
-        return _Batch(records, self.new | later.new, self.entries + later.entries)
-
-    @property
-    def is_one(self) -> bool:
-        """Whether it is one row."""
-        return len(self.records) + len(self.entries) == 1
-
-    def halves(self) -> tuple[_Batch, _Batch]:
-        """The same in two batches: records before entries, the oldest first."""
-        if self.records and self.entries:
-            return _Batch(self.records, self.new), _Batch(entries=self.entries)
-        if self.records:
-            ids = list(self.records)
-            return self._only(ids[: len(ids) // 2]), self._only(ids[len(ids) // 2 :])
-        rows, half = list(self.entries), len(self.entries) // 2
-        return _Batch(entries=deque(rows[:half])), _Batch(entries=deque(rows[half:]))
-
-    def _only(self, ids: list[str]) -> _Batch:
-        return _Batch({task_id: self.records[task_id] for task_id in ids}, self.new & set(ids))
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What the writer was given of a task and may not have written yet.
-
-    Attributes:
-        record: The task as it was last; None where that is written.
-        is_new: Whether all there is of the task waits.
-        entries: Its log entries, the oldest first. Those being written just now are among
-            them, so the database may have them too.
-    """
-
-    record: TaskRecord | None
-    is_new: bool
-    entries: list[LogEntry]
 
 
 class _Waiter(NamedTuple):
@@ -154,8 +67,8 @@ class Writer:
 
     def start_afresh(self) -> None:
         """Have nothing to write: what waits is a forked child's parent's to write."""
-        self._gathered = _Batch()
-        self._in_hand = _Batch()  # what the thread writes just now
+        self._gathered = Batch()
+        self._in_hand = Batch()  # what the thread writes just now
         self._dropped = 0
         self._reported_dropped = 0
         self._look_at = MAX_QUEUED_TASKS + MAX_QUEUED_TASKS // 10
@@ -289,21 +202,22 @@ class Writer:
     def _write_batch(self) -> bool:
         with self._changed:
             goal = self._given
-            self._in_hand, self._gathered = self._gathered, _Batch()
+            self._in_hand, self._gathered = self._gathered, Batch()
         try:
             self._prepare()
             self._write(self._in_hand)
         except Exception as error:  # noqa: BLE001  # a driver's own; the thread must go on
             self._report(error)
-            if self._is_refused(error):
-                self._in_hand = self._write_parts(self._in_hand)
+            refusals = self._refusals()
+            if refusals.is_refused(error):
+                self._in_hand = refusals.write_all_but_refused(self._in_hand)
             if self._in_hand.is_filled:
                 if self._failing_since is None:
                     self._failing_since = time.monotonic()
                 self._give_back()
                 return False
         with self._changed:
-            self._in_hand = _Batch()
+            self._in_hand = Batch()
             self._written = goal
             self._failing_since = None
             self._changed.notify_all()
@@ -320,7 +234,7 @@ class Writer:
         since = self._failing_since
         return since is not None and time.monotonic() - since > seconds
 
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         records, new = batch.records.items(), batch.new
         added = [record for task_id, record in records if task_id in new]
         changed = [record for task_id, record in records if task_id not in new]
@@ -330,55 +244,17 @@ class Writer:
             while len(self._taken) > MAX_TAKEN:
                 del self._taken[next(iter(self._taken))]
 
-    def _write_parts(self, batch: _Batch) -> _Batch:
-        """Write a batch of which a row can't be stored: all but that row.
+    def _refusals(self) -> Refusals:
+        return Refusals(
+            write=self._write,
+            probe=self._database.probe,
+            pause=self._pause,
+            report=self._report,
+            drop=self._drop,
+        )
 
-        Returns:
-            What is still to be written, as the database takes nothing any more.
-        """
-        parts = [batch]  # the next one is the last one
-        while parts:
-            part = parts.pop()
-            error = self._failure(part)
-            if error is None:
-                continue
-            if not self._is_refused(error):
-                return _Batch.of([part, *reversed(parts)])
-            if part.is_one:
-                self._dropped += 1
-            else:
-                parts += reversed(part.halves())
-        return _Batch()
-
-    def _failure(self, part: _Batch) -> Exception | None:
-        """Write a part. Returns what prevents that.
-
-        A row alone is tried more than once where the connection ends: it may be chance.
-        """
-        for tries in range(1, MAX_TRIES + 1):
-            try:
-                self._write(part)
-            except Exception as error:  # noqa: BLE001  # as above
-                self._report(error)
-                if tries == MAX_TRIES or not (part.is_one and was_cut_off(error)):
-                    return error
-                self._pause()
-            else:
-                break
-        return None
-
-    def _is_refused(self, error: Exception) -> bool:
-        """Whether the database takes rows, but not the ones that it was just given.
-
-        A row above MariaDB's ``max_allowed_packet``, say, ends the connection.
-        """
-        if not was_cut_off(error):
-            return not may_pass(error)
-        try:
-            self._database.probe()
-        except Exception:  # noqa: BLE001  # as above; the next try has it, too, and reports it
-            return False
-        return True
+    def _drop(self) -> None:
+        self._dropped += 1
 
     def _pause(self) -> bool:
         """Wait before another try. Returns whether the thread is to end."""
@@ -388,7 +264,7 @@ class Writer:
     def _give_back(self) -> None:
         with self._changed:
             self._gathered = self._in_hand.followed_by(self._gathered)
-            self._in_hand = _Batch()
+            self._in_hand = Batch()
             while len(self._gathered.entries) > MAX_QUEUED_ENTRIES:
                 self._gathered.entries.popleft()
                 self._dropped += 1
