@@ -42,8 +42,8 @@ class Beats:
         self._next_report = 0.0
         self._due = 0.0
         self._news: str | None = None  # for the other thread to report: a handler may hang
-        self._heart = Periodic("fastapi_taskflow-heart", self._missed)
-        self._care = Periodic("fastapi_taskflow-lease", self._failed)
+        self._heart = Periodic("fastapi_taskflow-heart")
+        self._care = Periodic("fastapi_taskflow-lease")
 
     def ring(self) -> None:
         """Look for the dead at once."""
@@ -64,8 +64,8 @@ class Beats:
         def turn(stopped: threading.Event) -> float | None:
             return self._look_after(deciding(), taking(), cancelling(), stopped)
 
-        self._heart.start(self._beat)
-        self._care.start(turn)
+        self._heart.start(self._beat, self._missed)
+        self._care.start(turn, self._failed)
         self.ring()
 
     def stop(self) -> None:

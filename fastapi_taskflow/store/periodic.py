@@ -23,12 +23,10 @@ class Periodic:
 
     Args:
         name: The thread's name.
-        failed: Told of each turn that raises.
     """
 
-    def __init__(self, name: str, failed: Failed) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._failed = failed
         self.start_afresh()
         restart_after_fork(self)
 
@@ -39,15 +37,20 @@ class Periodic:
         self._stopped = threading.Event()
         self._bell = threading.Event()
 
-    def start(self, turn: Turn) -> None:
-        """Begin with a turn, unless it has begun."""
+    def start(self, turn: Turn, failed: Failed) -> None:
+        """Begin with a turn, unless it has begun. Only the thread keeps alive what is given here.
+
+        Args:
+            turn: What is done.
+            failed: Told of each turn that raises.
+        """
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 return
             self._stopped, self._bell = threading.Event(), threading.Event()
             thread = threading.Thread(
                 target=self._run,
-                args=(turn, self._stopped, self._bell),
+                args=(turn, failed, self._stopped, self._bell),
                 name=self._name,
                 daemon=True,
             )
@@ -71,7 +74,8 @@ class Periodic:
         if thread is not None and thread is not threading.current_thread():
             thread.join(JOIN_SECONDS)
 
-    def _run(self, turn: Turn, stopped: threading.Event, bell: threading.Event) -> None:
+    @staticmethod
+    def _run(turn: Turn, failed: Failed, stopped: threading.Event, bell: threading.Event) -> None:
         while True:
             bell.clear()
             if stopped.is_set():  # looked at after that, so that no stop() is waited through
@@ -79,7 +83,7 @@ class Periodic:
             try:
                 seconds = turn(stopped)
             except BaseException as error:  # noqa: BLE001  # a driver's, or a task's own code's
-                seconds = self._failed(error)
+                seconds = failed(error)
             if seconds is None:
                 break
             bell.wait(seconds)

@@ -141,12 +141,12 @@ class Retention:
         self._age = age
         self._forget = forget
         self._log = log
-        self._thread = Periodic("fastapi_taskflow-retention", self._failed)
+        self._thread = Periodic("fastapi_taskflow-retention")
 
     def start(self) -> None:
         """Begin, unless it has begun, or nothing is to be deleted."""
         if self._age is not None:
-            self._thread.start(partial(self._sweep, self._age))
+            self._thread.start(partial(self._sweep, self._age), self._failed)
 
     def stop(self) -> None:
         """End, after the transaction that runs."""

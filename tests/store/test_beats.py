@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -165,7 +167,7 @@ def test_whatever_a_beat_raises_there_is_another_one(
 
 def test_threads_that_start_one_thing_at_the_same_time_start_one_thread() -> None:
     together, leave, turns = threading.Barrier(8), threading.Event(), []
-    periodic = Periodic("periodic", lambda _: 0.0)
+    periodic = Periodic("periodic")
 
     def turn(_: threading.Event) -> None:
         turns.append(1)
@@ -173,7 +175,7 @@ def test_threads_that_start_one_thing_at_the_same_time_start_one_thread() -> Non
 
     def start() -> None:
         together.wait(PATIENCE)
-        periodic.start(turn)
+        periodic.start(turn, lambda _: 0.0)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -186,9 +188,23 @@ def test_threads_that_start_one_thing_at_the_same_time_start_one_thread() -> Non
     assert turns == [1]
 
 
+def test_what_has_ended_is_not_kept_until_the_garbage_is_collected(database: Database) -> None:
+    rescuer = Rescuer(lambda: None, lambda: None)
+    kept = Beats(Lease(database), LOG)
+    gone = weakref.ref(kept)
+    gc.disable()
+    try:
+        kept.start(rescuer.decide, rescuer.take, rescuer.cancel)
+        kept.close()
+        del kept
+        until(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
 def test_what_was_ended_in_its_turn_begins_again() -> None:
     turns: list[str] = []
-    periodic = Periodic("periodic", lambda _: 0.0)
+    periodic = Periodic("periodic")
 
     def turn(name: str) -> Callable[[threading.Event], float]:
         def run(stopped: threading.Event) -> float:
@@ -199,7 +215,7 @@ def test_what_was_ended_in_its_turn_begins_again() -> None:
         return run
 
     for name in ("first", "second"):
-        periodic.start(turn(name))
+        periodic.start(turn(name), lambda _: 0.0)
         until(partial(turns.__contains__, name))
         periodic.close()
 
