@@ -103,7 +103,8 @@ class Database(Reads):
     def close(self) -> None:
         """Close all connections; idempotent."""
         if self._engine is not None:
-            self._closing()  # once, and no longer kept for it
+            self._closing.detach()  # called, it would do nothing once the interpreter is to exit
+            self._connections.close(self._engine)
             self._engine = None
 
     @contextmanager
