@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,6 +30,9 @@ from fastapi_taskflow.store.types import MYSQL
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a statement waits while another process writes to the SQLite file."""
+
+BUSY_PAUSE = 0.01
+"""Seconds between two tries where SQLite itself doesn't wait."""
 
 UPGRADE_TIMEOUT = 60.0
 """Seconds to wait for another process that is changing the tables."""
@@ -230,8 +234,12 @@ def _masked(location: str) -> str:
 
 def is_locked(error: OperationalError) -> bool:
     """Whether another process is writing to the SQLite file just now."""
-    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return code & 0xFF == sqlite3.SQLITE_BUSY  # what is above are the finer distinctions
+    return _is_busy(error.orig)
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return bool(code & 0xFF == sqlite3.SQLITE_BUSY)  # what is above are the finer distinctions
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -251,8 +259,23 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     may take the last ones back; FULL would have every batch wait for the disk.
     """
     connection.isolation_level = None  # sqlite3 itself begins no transaction: see _begin_sqlite
-    connection.execute("PRAGMA journal_mode=WAL")
+    _keep_log_of_changes(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _keep_log_of_changes(connection: sqlite3.Connection) -> None:
+    """Have WAL mode, for which SQLite doesn't wait while another process writes: so wait here."""
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    deadline = time.monotonic() + patience / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(BUSY_PAUSE)
+        else:
+            return
 
 
 def _note_file(url: URL, _connection: object, record: ConnectionPoolEntry) -> None:

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import Connection, inspect, select, text
 
 from fastapi_taskflow import LogEntry, StoreError, TaskRecord, TaskStatus
-from fastapi_taskflow.store import Query, migrations, sql
+from fastapi_taskflow.store import Query, migrations, preparation
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.schema import SCHEMA_VERSION, metadata, tags, tasks, versions
 from fastapi_taskflow.store.sql import Database
@@ -221,6 +222,29 @@ def test_four_processes_bring_a_file_up_to_date_together(tmp_path: Path) -> None
         assert len(connection.execute(select(tags)).all()) == 4080
 
 
+def test_a_file_that_is_in_no_wal_mode_and_written_just_now_is_waited_for(tmp_path: Path) -> None:
+    """SQLite changes the mode while nobody writes, and doesn't wait for that."""
+    path = tmp_path / "tasks.db"
+    errors: list[Exception] = []
+
+    def use() -> None:
+        try:
+            with _opened(str(path)):
+                pass
+        except StoreError as error:
+            errors.append(error)
+
+    opening = threading.Thread(target=use)
+    with closing(sqlite3.connect(path)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        opening.start()
+        opening.join(0.2)
+        holder.rollback()
+    opening.join(60.0)
+
+    assert errors == []
+
+
 def _set_version(database: Database, version: int) -> None:
     with database.transaction() as connection:
         connection.execute(versions.update().values(version=version))
@@ -252,7 +276,7 @@ def test_the_next_version_is_one_more_step_that_may_be_done_again(
     with _opened(new_location) as database:
         database.write([TaskRecord("id", "send", TaskStatus.PENDING, NOON)], [], [])
     monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, to_next))
-    for module in (migrations, sql):
+    for module in (migrations, preparation):
         monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with pytest.raises(StoreError, match="half way"):
@@ -269,7 +293,7 @@ def test_what_is_up_to_date_is_opened_without_a_word_written(
 ) -> None:
     with _opened(new_location):
         pass
-    monkeypatch.setattr(sql, "migrate", _fail)
+    monkeypatch.setattr(preparation, "migrate", _fail)
 
     with _opened(new_location) as database:
         assert database.query(Query()) == []
