@@ -150,13 +150,14 @@ class Database(Reads):
         try:
             with self.transaction() as connection:
                 doubt.resolve(connection)
+                old = [record for record in added if doubt.is_added(record)]
+                _change(connection, [*old, *changed])  # first: one that ends may free a key
                 new = [record for record in added if not doubt.is_added(record)]
                 taken = take_keys(connection, new)
                 new = [record for record in new if record.task_id not in taken]
-                old = [record for record in added if doubt.is_added(record)]
                 late = [item for item in logged if not doubt.is_logged(item[1])]
                 doubt.sending(new, late)
-                _write(connection, new, [*old, *changed], late)
+                _add(connection, new, late)
             self._check_file()
             if self.remade != file:  # another thread has noticed
                 raise _lost()
@@ -230,17 +231,7 @@ def _lost() -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, what)
 
 
-def _write(
-    connection: Connection,
-    added: Collection[TaskRecord],
-    changed: Collection[TaskRecord],
-    logged: Collection[Logged],
-) -> None:
-    if added:
-        connection.execute(tasks.insert(), [task_row(record) for record in added])
-        tagged = [row for record in added for row in tag_rows(record)]
-        if tagged:  # a task's tags never change
-            connection.execute(tags.insert(), tagged)
+def _change(connection: Connection, changed: Collection[TaskRecord]) -> None:
     if changed:
         own = or_(tasks.c.owner.is_(None), tasks.c.owner == bindparam("own"))
         statement = tasks.update().where(tasks.c.task_id == bindparam("id"), own)
@@ -251,5 +242,13 @@ def _write(
                 for record in changed
             ],
         )
+
+
+def _add(connection: Connection, added: Collection[TaskRecord], logged: Collection[Logged]) -> None:
+    if added:
+        connection.execute(tasks.insert(), [task_row(record) for record in added])
+        tagged = [row for record in added for row in tag_rows(record)]
+        if tagged:  # a task's tags never change
+            connection.execute(tags.insert(), tagged)
     if logged:
         connection.execute(entries.insert(), [entry_row(*item) for item in logged])

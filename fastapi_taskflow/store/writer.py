@@ -237,8 +237,8 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         records, new = batch.records.items(), batch.new
         added = [record for task_id, record in records if task_id in new]
-        changed = [record for task_id, record in records if task_id not in new]
-        taken = self._database.write(added, changed, batch.entries)
+        others = [record for task_id, record in records if task_id not in new]
+        taken = self._database.write(added, others, batch.entries)
         if taken:
             self._taken.update(taken)
             while len(self._taken) > MAX_TAKEN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -262,3 +263,18 @@ def test_a_transaction_sees_what_others_commit_meanwhile(server: Any) -> None:
 def _row(seq: int) -> dict[str, Any]:
     entry = _entry(seq)
     return {name: getattr(entry, name) for name in LogEntry.__slots__}
+
+
+def test_a_key_that_a_task_frees_is_free_for_the_next_one_in_the_same_batch(location: str) -> None:
+    first, second = (
+        TaskRecord(name, "send", PENDING, NOON, idempotency_key="k") for name in ("one", "two")
+    )
+    with contextlib.closing(Database(Connections(location))) as database:
+        database.open()
+        database.write([first], [], [])
+
+        ended = replace(first, status=TaskStatus.CANCELLED)
+        taken = database.write([second], [ended], [])
+
+        assert taken == {}
+        assert {record.task_id for record in database.query(Query())} == {"one", "two"}
