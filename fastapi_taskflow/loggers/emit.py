@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task, next_attempt
 from fastapi_taskflow.events import TaskProgress, TaskStatus
-from fastapi_taskflow.filters import NONE
 from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
@@ -25,41 +23,21 @@ from fastapi_taskflow.loggers.birth import (
     text_of,
 )
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
+from fastapi_taskflow.loggers.captured import captured_extra, hearers_of, made_like
 from fastapi_taskflow.loggers.flood import Budget, Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import Addressed, EventOrder
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import takers
 from fastapi_taskflow.records import (
     LIFECYCLE_LEVELS,
-    PREFIX,
     TASK,
-    TRACE,
     TaskLogRecord,
-    foreign_extra,
 )
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.redact.traceback import ExcInfo
-from fastapi_taskflow.tracing import current_ids
 
 _orphans = Diagnostics(TASK)
-
-WHEN_AND_WHERE = (
-    "created",
-    "msecs",
-    "relativeCreated",
-    "process",
-    "processName",
-    "thread",
-    "threadName",
-    "taskName",  # since Python 3.12
-)
-"""The attributes of a record that say when, and in what process, it was made."""
-
-_OF_THE_ORIGINAL = (*WHEN_AND_WHERE, "exc_info", "exc_text", "stack_info")
-"""What the entry of a captured record has of the original, beside its place."""
-
 
 USUAL_LEVEL = "info"
 """What is told apart from all other levels by a glance."""
@@ -215,28 +193,16 @@ class TaskEmitter:
         levelno = original.levelno
         if levelno < self.source_level:
             return
-        if self.branch.redactor is not None:  # before its arguments, by name, are in its message
-            original = redact_record(self.branch.redactor, original)
+        branch = self.branch
+        if branch.redactor is not None:  # before its arguments, by name, are in its message
+            original = redact_record(branch.redactor, original)
         place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
         if self._budget is None or self._admits(self._budget, place, levelno):
-            extra = snapshot(self._captured_extra(original))
+            tags = branch.redact_tags(self.context.tags)  # the original is without secrets, too
+            extra = snapshot(captured_extra(original, self.context, tags))
             record = self._entry(levelno, message_of(original), extra, place)
-            record.__dict__.update(_made_like(original))
-            self._send(None, record, _hearers_of(original))
-
-    def _captured_extra(self, original: logging.LogRecord) -> dict[str, Any]:
-        """A captured record's extras and logger, but for what a filter has told it of the task."""
-        tags = self.branch.redact_tags(self.context.tags)  # the original is without secrets, too
-        told = {**asdict(self.context), "tags": tags, **dict.fromkeys(TRACE, NONE), **current_ids()}
-        extra = {
-            name: value
-            for name, value in foreign_extra(original).items()
-            if name not in told or told[name] != value
-        }
-        name = "logger_name"
-        if name in extra:
-            extra[PREFIX + name] = extra[name]
-        return {**extra, name: original.name}
+            record.__dict__.update(made_like(original))
+            self._send(None, record, hearers_of(original))
 
     def _admits(self, budget: Budget, place: tuple[str, int, str], levelno: int) -> bool:
         with self._order.lock:
@@ -354,13 +320,3 @@ def _send_on(sent: list[Addressed]) -> None:
     for logger, record, heard in sent:
         if logger is not None:
             logger.handle_once(record, heard)
-
-
-def _made_like(original: logging.LogRecord) -> dict[str, Any]:
-    attributes = original.__dict__
-    return {name: attributes[name] for name in _OF_THE_ORIGINAL if name in attributes}
-
-
-def _hearers_of(original: logging.LogRecord) -> list[logging.Handler]:
-    """The handlers that a captured record goes to by itself."""
-    return list(takers(logging.getLogger(original.name), original))

@@ -13,7 +13,8 @@ from fastapi_taskflow.execution.processes.packing import dumps, pack_values
 from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Message, Progressed
 from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of, text_of
 from fastapi_taskflow.loggers.branch import Branch
-from fastapi_taskflow.loggers.emit import WHEN_AND_WHERE, TaskEmitter
+from fastapi_taskflow.loggers.captured import WHEN_AND_WHERE
+from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.loggers.flood import Place
 from fastapi_taskflow.loggers.progress import Gathered
 from fastapi_taskflow.loggers.snapshot import snapshot
