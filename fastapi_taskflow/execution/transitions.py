@@ -96,8 +96,11 @@ class Progress:
         return self._end(TaskStatus.FAILED, failure)
 
     def interrupt(self, reason: str | None = None) -> bool:
-        """The process stops before the task could end. Returns whether it had not ended."""
-        return self._end(TaskStatus.INTERRUPTED, error=reason)
+        """The process stops before the task could end. Returns whether it had not ended.
+
+        The record alone says why: the news of it is not that of an error.
+        """
+        return self._end(TaskStatus.INTERRUPTED, says_why=False, error=reason)
 
     def lose(self, reason: str) -> bool:
         """Its worker process died, and this one lives: it may be the task that kills.
@@ -110,13 +113,27 @@ class Progress:
         """Somebody called the task off. Returns whether it had not ended before."""
         return self._end(TaskStatus.CANCELLED, error=reason)
 
-    def _end(self, status: TaskStatus, failure: Failure | None = None, **changes: Any) -> bool:
+    def _end(
+        self,
+        status: TaskStatus,
+        failure: Failure | None = None,
+        *,
+        says_why: bool = True,
+        **changes: Any,
+    ) -> bool:
         changes.update(end_time=datetime.now(UTC), duration=self._duration())
         if failure is not None:
             changes.update(error=failure.error, stacktrace=failure.stacktrace)
-        return self._move(status, failure, **changes)
+        return self._move(status, failure, says_why=says_why, **changes)
 
-    def _move(self, status: TaskStatus, failure: Failure | None = None, **changes: Any) -> bool:
+    def _move(
+        self,
+        status: TaskStatus,
+        failure: Failure | None = None,
+        *,
+        says_why: bool = True,
+        **changes: Any,
+    ) -> bool:
         if self.is_parents:
             return False
         task_id = self.emitter.context.task_id
@@ -127,7 +144,7 @@ class Progress:
             status,
             retries_used=record.retries_used,
             duration=record.duration,
-            error=record.error,
+            error=record.error if says_why else None,
             stacktrace=record.stacktrace,
             exc_info=None if failure is None else failure.safe_exc_info,
             exc_text=None if failure is None else failure.prepared_traceback,

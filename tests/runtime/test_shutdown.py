@@ -92,7 +92,7 @@ def test_an_interrupted_task_has_its_duration_and_end(memory: InMemoryLogger) ->
     record = asyncio.run(main())
 
     event = memory.lifecycle_events[-1]
-    assert (event.status, event.error) == (TaskStatus.INTERRUPTED, STOPPED)
+    assert (event.status, event.error) == (TaskStatus.INTERRUPTED, None)
     assert record.error == STOPPED
     assert event.duration == record.duration
     assert record.duration is not None
