@@ -69,6 +69,16 @@ def logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Give what the library has logged; what other tests have left, asyncio logs at any time."""
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("fastapi_taskflow")
+    ]
+
+
+@pytest.fixture
 def run_python() -> RunPython:
     """Run a program in a new interpreter, and give its output and exit code.
 

@@ -127,7 +127,7 @@ def test_a_takeover_that_hangs_stops_no_beat(database: Flaky) -> None:
 @pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit(3)], ids=repr)
 @pytest.mark.parametrize("where", ["deciding", "taking"])
 def test_whatever_a_takeover_raises_the_next_one_comes(
-    database: Flaky, error: BaseException, where: str, caplog: pytest.LogCaptureFixture
+    database: Flaky, error: BaseException, where: str, said: Callable[[], list[str]]
 ) -> None:
     rescuer = Rescuer(lambda: None, lambda: None)
     errors = [error]
@@ -144,12 +144,12 @@ def test_whatever_a_takeover_raises_the_next_one_comes(
 
     until(lambda: rescuer.taken == ["a", "b"])
     kept.close()
-    assert [f"the lease on tasks: {error}; it is tried again"] == caplog.messages
+    assert [f"the lease on tasks: {error}; it is tried again"] == said()
 
 
 @pytest.mark.usefixtures("quick")
 def test_whatever_a_beat_raises_there_is_another_one(
-    database: Flaky, caplog: pytest.LogCaptureFixture
+    database: Flaky, said: Callable[[], list[str]]
 ) -> None:
     rescuer = Rescuer(lambda: None, lambda: None)
     kept = Beats(Lease(database), LOG)
@@ -157,12 +157,12 @@ def test_whatever_a_beat_raises_there_is_another_one(
     until(lambda: last_beat(database))
 
     database.trouble = RuntimeError("a driver's own")
-    until(lambda: caplog.messages)
+    until(said)
     database.trouble = None
 
     assert beats_on(database)
     kept.close()
-    assert caplog.messages == ["the lease on tasks: a driver's own; it is tried again"]
+    assert said() == ["the lease on tasks: a driver's own; it is tried again"]
 
 
 def test_threads_that_start_one_thing_at_the_same_time_start_one_thread() -> None:

@@ -188,7 +188,7 @@ def test_what_follows_after_a_file_was_deleted_is_in_a_new_one(
 
 @pytest.mark.parametrize("what", ["deleted", "replaced"])
 def test_a_file_that_was_deleted_while_nothing_happens_is_made_anew_and_that_is_said(
-    path: Path, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, what: str, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]
 ) -> None:
     monkeypatch.setattr(beats, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(beats, "LOOK_SECONDS", 0.01)
@@ -201,7 +201,7 @@ def test_a_file_that_was_deleted_while_nothing_happens_is_made_anew_and_that_is_
                 each.unlink()
             if what == "replaced":
                 path.write_bytes(b"")  # noqa: ASYNC240  # as somebody else would
-            await asyncio.to_thread(until, lambda: caplog.messages)
+            await asyncio.to_thread(until, said)
             assert manager.store.query(Query()) == []
             assert manager.store.totals().by_status[SUCCESS] == 0
             assert await manager.execute(task_log, "after") is not None
@@ -209,8 +209,8 @@ def test_a_file_that_was_deleted_while_nothing_happens_is_made_anew_and_that_is_
     asyncio.run(main())
 
     assert _written(path) == (1, 1)
-    (said,) = caplog.messages
-    assert "deleted or replaced" in said
+    (report,) = said()
+    assert "deleted or replaced" in report
 
 
 class Overtaken(Database):

@@ -143,7 +143,7 @@ def test_several_processes_may_delete_at_once(
     location: str,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    said: Callable[[], list[str]],
 ) -> None:
     monkeypatch.setattr(retention, "BATCH_TASKS", 10)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
@@ -159,7 +159,7 @@ def test_several_processes_may_delete_at_once(
         sweeper.close()
         each.close()
 
-    assert caplog.messages == []
+    assert said() == []
     assert sorted(gone) == [f"old-{n:03}" for n in range(300)]
 
 
