@@ -26,7 +26,7 @@ class NoLifecycleFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is no status change."""
-        return "retries_used" not in record.__dict__ or not is_lifecycle(record)
+        return not is_lifecycle(record)
 
 
 class LogLevelFilter(logging.Filter):

@@ -83,13 +83,11 @@ class TaskFormatter(logging.Formatter):
         else:
             task_id, source = str(attributes.get("task_id", "-")), record.name
             message = self._foreign_message(record)
-        if not (message.isascii() and message.isprintable()):
-            message = escape(message)
         known_id, known_source, head = self._head
         if task_id is not known_id or source is not known_source:
             head = f"[{escape(task_id[:8])}] [{escape(source)}]"
             self._head = (task_id, source, head)
-        return f"{head} {self.formatTime(record)} {message}"
+        return f"{head} {self.formatTime(record)} {escape(message)}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""

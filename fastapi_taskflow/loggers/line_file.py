@@ -15,7 +15,6 @@ from stat import S_ISREG
 from typing import Any
 
 from fastapi_taskflow.errors import LogFileError
-from fastapi_taskflow.filters import NoLifecycleFilter
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.chunks import chunks, formatted
 from fastapi_taskflow.loggers.observed import ObservedHandler, untold
@@ -151,13 +150,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        filters = self.filters
-        # The filter that is usual here has a say about status changes alone.
-        if filters and not (
-            len(filters) == 1
-            and type(filters[0]) is NoLifecycleFilter
-            and "retries_used" not in record.__dict__
-        ):
+        if self.filters:
             passed: bool | logging.LogRecord = self.filter(record)
             if not passed:
                 return False

@@ -114,13 +114,7 @@ class TreeLogger(logging.Logger):
         the standard library's memory of levels is emptied by ``setLevel()``, and of ours it
         would know nothing.
         """
-        known = self.manager.loggerDict
-        for name in self._names:  # as registered() does: a call less for each line
-            logger: Any = known.get(name)
-            if logger is not None and isinstance(logger, logging.Logger):
-                break
-        else:
-            logger = self.root
+        logger: logging.Logger | None = self.registered()
         while logger is not None:
             level = logger.level
             if level:
