@@ -39,7 +39,7 @@ def _take(connection: Connection, key: str, task_id: str) -> str:
     while True:
         found = _holder(connection, key)
         if found is None:
-            if _inserted(connection, key, task_id):
+            if insert_key(connection, key, task_id):
                 return task_id
         elif _is_kept(found):
             return str(found.task_id)
@@ -61,8 +61,12 @@ def _holder(connection: Connection, key: str) -> Any:
     return connection.execute(chosen.where(keys.c.idempotency_key == key)).first()
 
 
-def _inserted(connection: Connection, key: str, task_id: str) -> bool:
-    """Whether the key was free. Another process that takes it just now is waited for."""
+def insert_key(connection: Connection, key: str, task_id: str) -> bool:
+    """Take a free key. Another process that takes it just now is waited for.
+
+    Returns:
+        Whether it was free.
+    """
     try:
         with connection.begin_nested():
             connection.execute(keys.insert(), {"idempotency_key": key, "task_id": task_id})

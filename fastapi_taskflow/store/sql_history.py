@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import IntegrityError
 
 from fastapi_taskflow.events import TaskStatus
 from fastapi_taskflow.store.audit import AuditEntry
 from fastapi_taskflow.store.history import TaskHistory
-from fastapi_taskflow.store.keys import retry_key
+from fastapi_taskflow.store.keys import insert_key, retry_key
 from fastapi_taskflow.store.retention import deletions
 from fastapi_taskflow.store.schema import RUNS_AGAIN, keys, tasks
 from fastapi_taskflow.store.sql import Database
@@ -92,9 +91,4 @@ def _claimed(connection: Connection, task_id: str) -> bool:
     key = retry_key(task_id)
     if connection.scalar(select(keys.c.task_id).where(keys.c.idempotency_key == key)) is not None:
         return False
-    try:
-        with connection.begin_nested():
-            connection.execute(keys.insert(), {"idempotency_key": key, "task_id": task_id})
-    except IntegrityError:
-        return False
-    return True
+    return insert_key(connection, key, task_id)
