@@ -161,6 +161,16 @@ def test_a_file_that_is_read_only_is_written_when_it_no_longer_is(
     assert done.returncode == 0, done.stderr
 
 
+def take_away(path: Path, what: str) -> None:
+    """Delete a database's files, and the "folder" too, or have one "replaced", as others would."""
+    for each in path.parent.iterdir():
+        each.unlink()
+    if what == "folder":
+        path.parent.rmdir()
+    elif what == "replaced":
+        path.write_bytes(b"")
+
+
 @pytest.mark.parametrize("what", ["file", "folder", "replaced"])
 def test_what_follows_after_a_file_was_deleted_is_in_a_new_one(
     path: Path, what: str, caplog: pytest.LogCaptureFixture
@@ -170,12 +180,7 @@ def test_what_follows_after_a_file_was_deleted_is_in_a_new_one(
     async def main() -> None:
         async with manager:
             await manager.execute(task_log, "before")
-            for each in path.parent.iterdir():
-                each.unlink()
-            if what == "folder":
-                path.parent.rmdir()
-            elif what == "replaced":
-                path.write_bytes(b"")  # noqa: ASYNC240  # as somebody else would
+            take_away(path, what)
             for number in range(20):
                 record = await manager.execute(task_log, number)
                 assert record.status is SUCCESS
@@ -197,10 +202,7 @@ def test_a_file_that_was_deleted_while_nothing_happens_is_made_anew_and_that_is_
     async def main() -> None:
         async with manager:
             await manager.execute(task_log, "before")
-            for each in path.parent.iterdir():
-                each.unlink()
-            if what == "replaced":
-                path.write_bytes(b"")  # noqa: ASYNC240  # as somebody else would
+            take_away(path, what)
             await asyncio.to_thread(until, said)
             assert manager.store.query(Query()) == []
             assert manager.store.totals().by_status[SUCCESS] == 0

@@ -159,15 +159,20 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beats, "LOOK_SECONDS", 0.1)
 
 
+def orphan(worker: Any, function: str) -> None:
+    """Have a worker die in the midst of a task of that name, of which all is stored so far."""
+    worker.run(function, "orphan", 3600)
+    worker.wait_for("running", "orphan")
+    worker.flush()
+    worker.kill()
+
+
 @on_all_databases
 @pytest.mark.usefixtures("quick_beats")
 def test_an_orphan_is_told_to_its_end_by_who_takes_it_over(start: Start, where: str) -> None:
     async def main() -> list[Any]:
         async with TaskManager(snapshot_db=where) as manager, aclosing(manager.watch()) as events:
-            await asyncio.to_thread(worker.run, "plain", "orphan", 3600)
-            await asyncio.to_thread(worker.wait_for, "running", "orphan")
-            await asyncio.to_thread(worker.flush)
-            await asyncio.to_thread(worker.kill)
+            await asyncio.to_thread(orphan, worker, "plain")
             return await until_end(events)
 
     worker = start()
@@ -187,10 +192,7 @@ def test_an_orphan_that_runs_again_here_is_told_once(start: Start, where: str) -
             task_log(f"once more {name}")
 
         async with manager, aclosing(manager.watch()) as events:
-            await asyncio.to_thread(worker.run, "again", "orphan", 3600)
-            await asyncio.to_thread(worker.wait_for, "running", "orphan")
-            await asyncio.to_thread(worker.flush)
-            await asyncio.to_thread(worker.kill)
+            await asyncio.to_thread(orphan, worker, "again")
             return await until_end(events)
 
     worker = start()
