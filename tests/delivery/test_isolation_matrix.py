@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import itertools
 import json
 import logging
@@ -458,6 +459,12 @@ def play(
 
 
 Undisturbed = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_of_other_tests() -> None:
+    """Let asyncio say now what it says of the loops that other tests have left."""
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import logging
 import os
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -331,8 +333,12 @@ def test_a_manager_that_nobody_has_any_more_leaves_no_thread_and_loses_no_line(
     manager.run(log_many, 5)
     (thread,) = set(threads_of("FileLogger")) - before
 
+    gone = weakref.ref(manager)
     del manager
-    gc.collect()
+    deadline = time.monotonic() + PATIENCE
+    while gone() is not None:  # the thread that ran the body may have it for a moment more
+        assert time.monotonic() < deadline
+        gc.collect()
     gate.go_on.set()
 
     thread.join(PATIENCE)
