@@ -15,7 +15,7 @@ from sqlalchemy import (
     bindparam,
     or_,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.fork import ForkGate, restart_after_fork
@@ -116,8 +116,13 @@ class Database(Reads):
         """
         with self._gate, self._connected().connect() as connection:
             connection.execution_options(**WRITES)
-            with connection.begin():
-                yield connection
+            try:
+                with connection.begin():
+                    yield connection
+            except DBAPIError as error:
+                if may_pass(error):  # a server that takes writes again may not take them by this
+                    connection.invalidate()  # connection: one made while it was read-only, say
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
