@@ -56,8 +56,14 @@ class ManagedTask(BackgroundTask):
     """One managed task in a list of background tasks. Its call never raises."""
 
     def __init__(self, engine: Engine, execution: Execution) -> None:
-        function = execution.function.call
-        super().__init__(function, *execution.args, **execution.kwargs)
+        function = execution.function
+        # What super().__init__() sets, without its own look at what kind of function it is.
+        vars(self).update(
+            func=function.call,
+            args=execution.args,
+            kwargs=execution.kwargs,
+            is_async=function.is_async,
+        )
         self.engine = engine
         self.execution = execution
 

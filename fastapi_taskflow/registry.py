@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi_taskflow.execution.options import TaskFunction, TaskOptions, make_function
 
+_DEFAULTS = TaskOptions()
+
 
 class TaskRegistry:
     """Functions registered with options; the others get the defaults when they are enqueued."""
@@ -45,4 +47,4 @@ class TaskRegistry:
             known = self._functions.get(call)  # type: ignore[call-overload]  # any object may ask
         except TypeError:  # a callable object without a hash
             known = None
-        return known or make_function(call, TaskOptions())
+        return known or make_function(call, _DEFAULTS)

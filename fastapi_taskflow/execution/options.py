@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from fastapi_taskflow.checks import Seconds, number, one_of, seconds, whole_number, yes_or_no
@@ -15,6 +15,7 @@ from fastapi_taskflow.errors import (
     ConfigurationTypeError,
     TaskArgumentError,
 )
+from fastapi_taskflow.execution.callables import is_async, is_generator, name_of, surely_fits
 
 EXECUTORS: tuple[str, ...] = ("async", "thread", "process")
 if sys.platform == "win32":  # worker processes inherit a socket, and get signals
@@ -109,21 +110,13 @@ class TaskFunction:
         call: The function.
         name: The name of its tasks, and the last part of its loggers' names.
         options: How it is run.
+        is_async: Whether a call makes a coroutine.
     """
 
     call: Callable[..., Any]
     name: str
     options: TaskOptions
-
-    @cached_property
-    def is_async(self) -> bool:
-        """Whether a call makes a coroutine."""
-        call = self.call
-        while isinstance(call, partial):
-            call = call.func
-        return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
-            getattr(type(call), "__call__", None)  # noqa: B004  # an object with async __call__
-        )
+    is_async: bool
 
     @property
     def in_thread(self) -> bool:
@@ -150,7 +143,7 @@ class TaskFunction:
         Raises:
             TaskArgumentError: It can't; the message says why.
         """
-        if self.signature is None:
+        if surely_fits(self.call, args, kwargs) or self.signature is None:
             return
         try:
             self.signature.bind(*args, **kwargs)
@@ -169,19 +162,12 @@ def make_function(call: object, options: TaskOptions, name: str | None = None) -
         raise TaskArgumentError(repr(call), "expected a function or another callable")
     if name is not None and (not isinstance(name, str) or not name.strip()):  # type: ignore[redundant-expr]  # unless it isn't checked
         raise ConfigurationError("name", name, "a text that is not empty, or None")
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-        raise TaskArgumentError(_name_of(call), "it is a generator function: a call runs nothing")
-    function = TaskFunction(call, name or _name_of(call), options)
+    if is_generator(call):
+        raise TaskArgumentError(name_of(call), "it is a generator function: a call runs nothing")
+    function = TaskFunction(call, name or name_of(call), options, is_async(call))
     if options.executor == "async" and not function.is_async:
         expected = (
             "'thread', 'process' or None: the function is not async and would block the event loop"
         )
         raise ConfigurationError("executor", options.executor, expected)
     return function
-
-
-def _name_of(call: Callable[..., Any]) -> str:
-    while isinstance(call, partial):
-        call = call.func
-    name = getattr(call, "__name__", None)
-    return name if isinstance(name, str) else type(call).__name__
