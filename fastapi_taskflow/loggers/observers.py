@@ -22,6 +22,7 @@ from fastapi_taskflow.redact import Redactor
 ObserverChoice = TaskObserver | logging.Handler | logging.Logger | str
 """What ``loggers=`` takes; a text is a logger's name."""
 
+_Queueing = ObserverHandler | QueuedHandler[Any]
 
 STOP_TIMEOUT = HOOK_TIMEOUT + 2.0
 """Seconds after which the end of delivery is left behind; what it waits for has less."""
@@ -43,7 +44,7 @@ class Observers:
         self.sinks: list[Sink] = []
         self._choices: list[ObserverChoice] = []
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
-        self._deferred: list[ObserverHandler | QueuedHandler[Any]] = []
+        self._deferred: list[_Queueing] = []
         self._found: list[ObserverHandler] = []
         self._leaving: list[ObserverHandler] = []
         self._loggers: list[logging.Logger] = []
@@ -79,13 +80,16 @@ class Observers:
         Returns:
             Whether there was one that nobody served.
         """
-        adopted = (handler for logger in self._loggers for handler in reachable(logger))
+        if self._loggers:
+            adopted = (handler for logger in self._loggers for handler in reachable(logger))
+            handlers = chain(handlers, adopted)
         found = [
             handler
-            for handler in chain(handlers, adopted)
+            for handler in handlers
             if isinstance(handler, ObserverHandler) and handler.claim(self)
         ]
-        self._found = [known for known in self._found if known.is_claimed_by(self)]
+        if self._found:
+            self._found = [known for known in self._found if known.is_claimed_by(self)]
         for handler in found:
             if handler not in self._found:
                 handler.ledger.name = self._free_name(handler.ledger.name)
@@ -155,13 +159,24 @@ class Observers:
 
     async def drain(self, timeout: float) -> None:
         """Wait, for so many seconds at most, until those that queue have had all events."""
-        await _together([self._drain_all()], timeout)
+        # Nearly always there is nothing to wait for: that is seen without tasks and timers.
+        if any(each.queued for each in chain(*self._stages())):
+            await _together([self._drain_all()], timeout)
 
     async def _drain_all(self) -> None:
-        # The queues of adopted loggers first: async observers may be behind them.
+        for stage in self._stages():
+            await _together([each.drain() for each in stage])
+
+    def _stages(self) -> tuple[list[_Queueing], list[_Queueing]]:
+        """Those that queue, in the order in which they are drained.
+
+        The queues of adopted loggers come first: async observers may be behind them.
+        """
         served = self._served()
-        await _together([each.drain() for each in served if isinstance(each, QueuedHandler)])
-        await _together([each.drain() for each in served if not isinstance(each, QueuedHandler)])
+        return (
+            [each for each in served if isinstance(each, QueuedHandler)],
+            [each for each in served if not isinstance(each, QueuedHandler)],
+        )
 
     async def close(self, timeout: float) -> None:
         """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""
@@ -174,7 +189,7 @@ class Observers:
             if not _queued(observer.entrance):  # if not, its thread hangs: leave its file to it
                 await run_hook(observer.close, ledger, "closing")
 
-    async def _stop(self, handler: ObserverHandler | QueuedHandler[Any]) -> None:
+    async def _stop(self, handler: _Queueing) -> None:
         """Stop a handler, unless another manager uses it, too."""
         if isinstance(handler, ObserverHandler):
             handler.users.discard(self)
@@ -189,7 +204,7 @@ class Observers:
             found.ledger.name: found.ledger.stats(found.queued) for found in self._found
         }
 
-    def _served(self) -> list[ObserverHandler | QueuedHandler[Any]]:
+    def _served(self) -> list[_Queueing]:
         """The handlers that queue what they get."""
         return [*self._deferred, *(found for found in self._found if found.is_claimed_by(self))]
 
