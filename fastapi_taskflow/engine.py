@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext
@@ -150,7 +151,9 @@ class TaskEngine:
         function.check_call(args, kwargs)
         payload = pack_call(function, args, kwargs) if function.in_process else None
         tags = _checked_tags(function, tags)
-        if idempotency_key == "" or not isinstance(idempotency_key, str | None):
+        if idempotency_key is not None and (
+            idempotency_key == "" or not isinstance(idempotency_key, str)
+        ):
             reason = f"idempotency_key={idempotency_key!r} is neither None nor a str with a text"
             raise TaskArgumentError(function.name, reason)
         if not self._accepting:
@@ -313,9 +316,9 @@ class TaskEngine:
         if self._first(task_id, execution) != task_id:
             return
         if not (execution.context.cancelled or execution.is_called_off):
-            task = execution.run_by(self._runner)
-            task.add_done_callback(lambda task: self._ended(execution, task))
-            await asyncio.wait({task})
+            ended = asyncio.get_running_loop().create_future()
+            execution.run_by(self._runner).add_done_callback(partial(self._ended, execution, ended))
+            await ended  # not the task, which would be cancelled with this call
         self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
@@ -369,7 +372,11 @@ class TaskEngine:
         self._resumed.add(task)
         task.add_done_callback(self._resumed.discard)
 
-    def _ended(self, execution: Execution, task: asyncio.Task[None]) -> None:
+    def _ended(
+        self, execution: Execution, ended: asyncio.Future[None], task: asyncio.Task[None]
+    ) -> None:
+        if not ended.done():  # whoever waited may have been cancelled
+            ended.set_result(None)
         self._active.remove(execution)
         error = None if task.cancelled() else task.exception()
         if error is not None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_taskflow.errors import TaskTimeoutError
 from fastapi_taskflow.execution.failure import RemoteTraceback
@@ -31,14 +31,26 @@ class BodyEndedError(Exception):
         self.remote = remote
 
 
+class Limit(NamedTuple):
+    """A limit on the time of a call that is under way.
+
+    Attributes:
+        seconds: How long it may take.
+        clock: What ends it then.
+    """
+
+    seconds: float
+    clock: asyncio.Timeout
+
+
 async def call_function(
-    function: TaskFunction, call: Callable[[asyncio.Timeout], Awaitable[Any]]
+    function: TaskFunction, call: Callable[[Limit | None], Awaitable[Any]]
 ) -> Any:
     """Call a task's function once and give what it returns.
 
     Args:
         function: The function.
-        call: Makes the call in its place, within a limit that ``timeout`` has set.
+        call: Makes the call in its place, within a limit that is set, if there is one.
 
     Raises:
         TaskTimeoutError: It took longer than its ``timeout``.
@@ -46,16 +58,18 @@ async def call_function(
         BaseException: Whatever it raises on the event loop.
     """
     timeout = function.options.timeout
+    if timeout is None:
+        return await call(None)
     try:
-        async with asyncio.timeout(timeout) as limit:
-            result = await call(limit)
-        if timeout is not None and limit.expired():  # the body hid its cancellation
+        async with asyncio.timeout(timeout) as clock:
+            result = await call(Limit(timeout, clock))
+        if clock.expired():  # the body hid its cancellation
             raise TaskTimeoutError(function.name, timeout)
         return result
     except TaskTimeoutError:
         raise
     except TimeoutError as error:
-        if timeout is None or not limit.expired():
+        if not clock.expired():
             raise
         raise TaskTimeoutError(function.name, timeout) from error
 

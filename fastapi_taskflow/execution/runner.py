@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.errors import WorkerLostError
-from fastapi_taskflow.execution.call import BodyEndedError, call_function, in_thread
+from fastapi_taskflow.execution.call import BodyEndedError, Limit, call_function, in_thread
 from fastapi_taskflow.execution.execution import Execution
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.options import TaskFunction
@@ -28,7 +26,7 @@ from fastapi_taskflow.fork import ChildEnds
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.loggers.capture import Capture
 from fastapi_taskflow.loggers.ledger import Diagnostics
-from fastapi_taskflow.loggers.prints import prints_logged, prints_shown
+from fastapi_taskflow.loggers.prints import prints_logged
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.store import LogEntry, TaskStore
 from fastapi_taskflow.tracing import current_ids
@@ -36,14 +34,7 @@ from fastapi_taskflow.tracing import current_ids
 _log = Diagnostics(f"{LIBRARY}.execution")
 
 
-@contextlib.contextmanager
-def _interrupting(execution: Execution) -> Iterator[None]:
-    """Interrupt the task where the block is cancelled, or worse: none stays RUNNING for ever."""
-    try:
-        yield
-    except BaseException:
-        execution.interrupted()
-        raise
+_NOTHING = nullcontext()
 
 
 class Runner:
@@ -86,17 +77,26 @@ class Runner:
 
         Cancelling the task that runs this interrupts the execution.
         """
-        with _interrupting(execution):
+        try:
             await self._slots.acquire()
             try:
                 with (
-                    self._capture.listening(),
+                    self._capture.listening() if self._capture.names else _NOTHING,
                     task_span(execution.context, execution.origin) as span,
-                    _interrupting(execution),  # within the span: the news has its ids
                 ):
-                    await self._attempt_all(execution, span)
+                    await self._attempt_within(execution, span)
             finally:
                 self._slots.release()
+        except BaseException:  # cancelled, or worse: none stays RUNNING for ever
+            execution.interrupted()
+            raise
+
+    async def _attempt_within(self, execution: Execution, span: TaskSpan) -> None:
+        try:
+            await self._attempt_all(execution, span)
+        except BaseException:  # as in run(), but within the span: the news has its ids
+            execution.interrupted()
+            raise
 
     async def _attempt_all(self, execution: Execution, span: TaskSpan) -> None:
         options = execution.function.options
@@ -165,10 +165,10 @@ class Runner:
             return self._processes.slots
         return self._threads.slots if function.in_thread else None
 
-    async def _call(self, execution: Execution, limit: asyncio.Timeout) -> Any:
+    async def _call(self, execution: Execution, limit: Limit | None) -> Any:
         function = execution.function
         if function.in_process:
-            return await completed(self._submit(execution), limit, function.options.timeout)
+            return await completed(self._submit(execution), limit)
         call = partial(function.call, *execution.args, **execution.kwargs)
         if function.in_thread:
             return await in_thread(call, self._threads)
@@ -196,7 +196,7 @@ class Runner:
         """What becomes of the prints of an attempt's body, if it runs in this process."""
         if self._logs_prints(execution) and not execution.function.in_process:
             return prints_logged(execution.progress.emitter)
-        return prints_shown()
+        return _NOTHING  # what a task prints is no entry of another one, within which it runs
 
     async def close(self) -> None:
         """End the worker processes."""

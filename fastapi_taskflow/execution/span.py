@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.loggers.birth import report
+from fastapi_taskflow.tracing import TRACING
 
 FASTAPI_SPAN = "fastapi.background_task"
 """What FastAPI, from 0.142 on, calls the span in which it runs each background task."""
@@ -37,7 +38,7 @@ class TaskSpan:
             report(_BROKEN, error)
 
     def _fail(self, failure: Failure) -> None:
-        trace = sys.modules["opentelemetry.trace"]
+        trace = sys.modules[TRACING]
         error_type = type(failure.exception)
         # The names are those of OpenTelemetry's semantic conventions for exceptions.
         self._span.add_event(
@@ -51,9 +52,12 @@ class TaskSpan:
         self._span.set_status(trace.StatusCode.ERROR, failure.error)
 
 
+_NO_SPAN = nullcontext(TaskSpan(None))
+
+
 def current_span_context() -> Any:
     """What identifies the span that is current here, or None."""
-    get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    get_current_span = getattr(sys.modules.get(TRACING), "get_current_span", None)
     if get_current_span is None:  # not imported, or not yet as a whole
         return None
     try:
@@ -77,7 +81,7 @@ def within_remote_span(ids: tuple[int, int, int] | None) -> Iterator[None]:
     Args:
         ids: What ``current_span_ids()`` gave there.
     """
-    trace: Any = sys.modules.get("opentelemetry.trace")
+    trace: Any = sys.modules.get(TRACING)
     if ids is None or trace is None:
         yield
         return
@@ -94,8 +98,7 @@ def within_remote_span(ids: tuple[int, int, int] | None) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
+def task_span(context: TaskContext, origin: Any) -> AbstractContextManager[TaskSpan]:
     """Run a task in a span that links to the one in which the task was enqueued.
 
     In FastAPI's own span for it there is no second one: that one gets the link. The span is
@@ -105,6 +108,30 @@ def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
         context: The task.
         origin: What identifies the span it was enqueued in, or None.
     """
+    return _NO_SPAN if _nobody_traces() else _guarded_span(context, origin)
+
+
+def _nobody_traces() -> bool:
+    """Whether there is surely no span to be made or linked.
+
+    That is so in most processes, and is to cost nothing there: FastAPI itself brings
+    OpenTelemetry's interface along.
+    """
+    trace: Any = sys.modules.get(TRACING)
+    if trace is None or not hasattr(trace, "get_tracer_provider"):  # or it is being imported
+        return True
+    try:
+        return trace.get_current_span() is trace.INVALID_SPAN and _has_no_provider(trace)
+    except Exception:  # noqa: BLE001  # what asks next meets it again, and reports it
+        return False
+
+
+def _has_no_provider(trace: Any) -> bool:
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@contextmanager
+def _guarded_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
     stack = ExitStack()
     try:
         span = stack.enter_context(_span(context, origin))
@@ -122,10 +149,7 @@ def task_span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
 
 @contextmanager
 def _span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
-    trace: Any = sys.modules.get("opentelemetry.trace")
-    if trace is None or not hasattr(trace, "get_tracer_provider"):  # or it is being imported
-        yield TaskSpan(None)
-        return
+    trace: Any = sys.modules[TRACING]
     attributes = {
         "fastapi_taskflow.task_id": context.task_id,
         "fastapi_taskflow.func_name": context.func_name,
@@ -137,7 +161,7 @@ def _span(context: TaskContext, origin: Any) -> Iterator[TaskSpan]:
         if origin is not None:
             current.add_link(origin)
         yield TaskSpan(current)
-    elif isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    elif _has_no_provider(trace):
         yield TaskSpan(None)
     else:
         with trace.get_tracer("fastapi_taskflow").start_as_current_span(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi_taskflow.execution.call import result_of
+from fastapi_taskflow.execution.call import Limit, result_of
 from fastapi_taskflow.execution.options import TaskFunction
 from fastapi_taskflow.execution.processes.calls import Call
 from fastapi_taskflow.execution.processes.packing import Payload
@@ -43,23 +43,22 @@ def make_job(
     )
 
 
-async def completed(call: Call, limit: asyncio.Timeout, timeout: float | None) -> Any:
+async def completed(call: Call, limit: Limit | None) -> Any:
     """Await a call in a worker process. Where that is cancelled the worker ends, with its body.
 
     Args:
         call: The call.
-        limit: The limit on the time that it is waited for.
-        timeout: How long that is, from when the body begins.
+        limit: The limit on its time, which counts from when the body begins.
 
     Raises:
         BodyEndedError: It raised an error, or its worker was lost.
     """
     try:
-        if timeout is not None:
+        if limit is not None:
             loop = asyncio.get_running_loop()
-            limit.reschedule(loop.time() + max(timeout, LOAD_SECONDS))
+            limit.clock.reschedule(loop.time() + max(limit.seconds, LOAD_SECONDS))
             await asyncio.wait({call.began})
-            limit.reschedule(loop.time() + timeout)
+            limit.clock.reschedule(loop.time() + limit.seconds)
         await asyncio.wait({call.outcome})
     except asyncio.CancelledError:
         call.abandon()
