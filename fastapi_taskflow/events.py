@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -49,6 +49,19 @@ class LogEvent:
     tags: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)  # Any: users log what they like
     seq: int = 0
+
+
+# What is frozen sets each of its fields by a call: that is most of what it costs to make one. Its
+# twin sets them as any object does, in a fifth of the time, and becomes the real thing then.
+_Unfrozen: Any = make_dataclass("_Unfrozen", [each.name for each in fields(LogEvent)], slots=True)
+
+
+def make_log_event(*values: Any) -> LogEvent:
+    """A ``LogEvent`` of the values of all its fields, in their order: one is made for each line."""
+    event = _Unfrozen(*values)
+    event.__class__ = LogEvent
+    made: LogEvent = event
+    return made
 
 
 @dataclass(frozen=True, slots=True)

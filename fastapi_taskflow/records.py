@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent, TaskStatus
+from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent, TaskStatus, make_log_event
 from fastapi_taskflow.levels import level_name
 
 LIBRARY = "fastapi_taskflow"
@@ -133,16 +133,56 @@ def event_from(record: logging.LogRecord) -> Event | None:
 
 
 def _log_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LogEvent:
+    return make_log_event(
+        attributes["task_id"],
+        attributes["func_name"],
+        record.getMessage(),
+        level_name(record.levelno),
+        utc_time(record),
+        attributes["attempt"],
+        dict(attributes["tags"]),
+        dict(given_extra(record)),
+        attributes["seq"],
+    )
+
+
+Kept = tuple[Any, ...]
+"""What the event of a log entry will be made of.
+
+Nothing in it but what users log needs the garbage collector, which soon stops looking at it. Of
+50,000 events that are kept, each full collection would look at all, and hold every thread up.
+"""
+
+
+def kept_entry(record: logging.LogRecord) -> Kept:
+    """What ``kept_event`` makes the event of, later, of the record of a log entry."""
+    attributes = record.__dict__
+    return (
+        attributes["task_id"],
+        attributes["func_name"],
+        record.getMessage(),
+        record.levelno,
+        record.created,
+        attributes["attempt"],
+        tuple(attributes["tags"].items()),
+        tuple(given_extra(record).items()),
+        attributes["seq"],
+    )
+
+
+def kept_event(kept: Kept) -> LogEvent:
+    """The event, a new one each time."""
+    task_id, func_name, message, levelno, created, attempt, tags, extra, seq = kept
     return LogEvent(
-        task_id=attributes["task_id"],
-        func_name=attributes["func_name"],
-        message=record.getMessage(),
-        level=level_name(record.levelno),
-        timestamp=utc_time(record),
-        attempt=attributes["attempt"],
-        tags=dict(attributes["tags"]),
-        extra=dict(given_extra(record)),
-        seq=attributes["seq"],
+        task_id=task_id,
+        func_name=func_name,
+        message=message,
+        level=level_name(levelno),
+        timestamp=datetime.fromtimestamp(created, tz=UTC),
+        attempt=attempt,
+        tags=dict(tags),
+        extra=dict(extra),
+        seq=seq,
     )
 
 
@@ -177,7 +217,7 @@ def utc_time(record: logging.LogRecord) -> datetime:
 def copy_record(record: logging.LogRecord) -> logging.LogRecord:
     """A record of its own for somebody who will change it, or handle it later."""
     copied: logging.LogRecord = object.__new__(type(record))
-    copied.__dict__.update(record.__dict__)
+    copied.__dict__ = record.__dict__.copy()  # since Python 3.13 half of what an update() takes
     given = getattr(record, GIVEN, None)
     if given is not None:
         copied._given = given  # noqa: SLF001  # a slot, which __dict__ has not

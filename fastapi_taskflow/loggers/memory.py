@@ -13,7 +13,7 @@ from fastapi_taskflow.filters import LogLevelFilter
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.observed import ObservedHandler
-from fastapi_taskflow.records import event_from
+from fastapi_taskflow.records import Kept, event_from, is_log, kept_entry, kept_event
 
 
 class TaskMemoryHandler(ObservedHandler, MemoryHandler):
@@ -27,16 +27,30 @@ class TaskMemoryHandler(ObservedHandler, MemoryHandler):
 
     def __init__(self, capacity: int | None = None) -> None:
         super().__init__(sys.maxsize if capacity is None else capacity, flushOnClose=False)
-        self.log_events: deque[LogEvent] = deque(maxlen=capacity)
-        self.lifecycle_events: deque[LifecycleEvent] = deque(maxlen=capacity)
+        self._entries: deque[Kept] = deque(maxlen=capacity)
+        self._status_changes: deque[LifecycleEvent] = deque(maxlen=capacity)
+
+    @property
+    def log_events(self) -> list[LogEvent]:
+        """The log entries kept so far, the oldest first: a new list at each access."""
+        return [kept_event(kept) for kept in list(self._entries)]
+
+    @property
+    def lifecycle_events(self) -> list[LifecycleEvent]:
+        """The status changes kept so far, the oldest first: a new list at each access."""
+        return list(self._status_changes)
+
+    def clear(self) -> None:
+        """Forget everything kept so far."""
+        self._entries.clear()
+        self._status_changes.clear()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record's event. A record of another library has none and is passed over."""
-        event = event_from(record)
-        if isinstance(event, LogEvent):
-            self.log_events.append(event)
-        elif event is not None:
-            self.lifecycle_events.append(event)
+        if is_log(record):
+            self._entries.append(kept_entry(record))
+        elif isinstance(event := event_from(record), LifecycleEvent):
+            self._status_changes.append(event)
 
     def shouldFlush(self, record: logging.LogRecord) -> bool:
         """Never: the events are for whoever asks for them."""
@@ -69,14 +83,13 @@ class InMemoryLogger(HandlerObserver):
     @property
     def log_events(self) -> list[LogEvent]:
         """The log entries captured so far, the oldest first: a new list at each access."""
-        return list(self.handler.log_events)
+        return self.handler.log_events
 
     @property
     def lifecycle_events(self) -> list[LifecycleEvent]:
         """The status changes captured so far, the oldest first: a new list at each access."""
-        return list(self.handler.lifecycle_events)
+        return self.handler.lifecycle_events
 
     def clear(self) -> None:
         """Forget everything captured so far."""
-        self.handler.log_events.clear()
-        self.handler.lifecycle_events.clear()
+        self.handler.clear()
