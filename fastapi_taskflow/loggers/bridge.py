@@ -7,9 +7,10 @@ import contextlib
 import inspect
 import logging
 import pkgutil
+import threading
 import weakref
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
@@ -21,7 +22,7 @@ from fastapi_taskflow.loggers.consumer import Consumer
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
-from fastapi_taskflow.loggers.steps import Steps
+from fastapi_taskflow.loggers.steps import Rest, begin
 from fastapi_taskflow.records import event_from, level_of
 
 QUEUE_SIZE = 10_000
@@ -67,6 +68,8 @@ class ObserverHandler(logging.Handler):
         ConfigurationError: The observer lacks a method or has a level that there is not, or
             a number is too small.
     """
+
+    lock: threading.RLock
 
     def __init__(
         self,
@@ -126,27 +129,44 @@ class ObserverHandler(logging.Handler):
         return self._queue.unfinished
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Filter the record and queue its event. Reports wait until the lock is free again."""
-        news.hold()
+        """Queue the event of a record that the filters let through."""
+        if self.filters:
+            passed: bool | logging.LogRecord = self.filter(record)
+            if not passed:
+                return False
+            if passed is not True:  # since Python 3.12 a filter may replace the record
+                record = passed
+        with self.lock:
+            if len(self._queue) < self.queue_size:
+                self.emit(record)
+                return True
+        news.hold()  # of what is dropped a report may be due, which has to wait for our lock
         try:
-            return super().handle(record)
+            with self.lock:
+                self.emit(record)
         finally:
             news.release()
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's event. A record of another library has none and is passed over."""
         event = event_from(record)
         if event is None:
             return
-        self.ledger.accepted += self.in_pipeline  # in a manager's list, its sink counts
-        if len(self._queue) >= self.queue_size and isinstance(event, LogEvent):
-            self.ledger.drop("overflow", [event.level])
+        ledger, queue = self.ledger, self._queue
+        ledger.accepted += self.in_pipeline  # in a manager's list, its sink counts
+        if len(queue) >= self.queue_size and isinstance(event, LogEvent):
+            ledger.drop("overflow", [event.level])
             return
-        self._queue.put(event)
-        self.ledger.high_water = max(self.ledger.high_water, len(self._queue))
+        waiting = queue.put(event)
+        if waiting > ledger.high_water:
+            ledger.high_water = waiting
         consumer = self._consumer
         if consumer is not None:
-            consumer.wake()
+            if waiting * 2 > self.queue_size:
+                consumer.hurry()
+            else:
+                consumer.wake()
 
     async def start(self) -> None:
         """Run the observer's ``startup()`` if it is due, and deliver events on this loop."""
@@ -163,6 +183,8 @@ class ObserverHandler(logging.Handler):
         goal = self._queue.mark()
         while not self._queue.reached(goal):
             self.attach()
+            if self._consumer is not None:
+                self._consumer.hurry()
             await self._queue.wait(goal)
 
     async def leave(self, timeout: float) -> None:
@@ -198,29 +220,43 @@ class ObserverHandler(logging.Handler):
             self._started = True
             await run_hook(self.observer.startup, self.ledger, "starting up")
 
-    async def _deliver(self, event: Event) -> None:
-        """Tell the observer: only a cancellation of this very task gets out."""
-        here = asyncio.current_task()
-        limit: asyncio.Timeout | None = None
+    def _deliver(self, event: Event) -> Coroutine[Any, Any, None] | None:
+        """Tell the observer.
+
+        Returns:
+            What is left of that and must be awaited; only a cancellation of the task that does
+            gets out of it. None where nothing is left.
+        """
         try:
             if isinstance(event, LogEvent):
-                steps = Steps(self.observer.on_log(event))
+                rest = begin(self.observer.on_log(event))
             else:
-                steps = Steps(self.observer.on_lifecycle(event))
-            if steps.are_done:
-                return
-            async with asyncio.timeout(self.timeout) as limit:
-                await steps.rest()
+                rest = begin(self.observer.on_lifecycle(event))
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
+            self._failed(event, error)
+            return None
+        return None if rest is None else self._deliver_rest(event, rest)
+
+    async def _deliver_rest(self, event: Event, rest: Rest) -> None:
+        here = asyncio.current_task()
+        limit = asyncio.timeout(self.timeout)
+        try:
+            async with limit:
+                await rest.run()
             if limit.expired():  # it hid its cancellation
                 raise TimeoutError
-        except BaseException as error:  # see let_pass
+        except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error, within=here)
-            if isinstance(error, asyncio.CancelledError) and is_cancelled():
-                raise
-            if limit is not None and limit.expired():
+            if limit.expired():
                 error = TimeoutError(f"not done in {self.timeout:g} s")
-            what = "a log entry" if isinstance(event, LogEvent) else "a status change"
-            self.ledger.fail(error, f"handling {what}", accepted=True)
+            self._failed(event, error)
+
+    def _failed(self, event: Event, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise error
+        what = "a log entry" if isinstance(event, LogEvent) else "a status change"
+        self.ledger.fail(error, f"handling {what}", accepted=True)
 
 
 _EXPECTED = "a TaskObserver: async methods on_log, on_lifecycle, startup and close"

@@ -12,9 +12,13 @@ from collections.abc import Awaitable, Callable
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.events import Event
 from fastapi_taskflow.loggers.queue import DeliveryQueue
+from fastapi_taskflow.loggers.turns import Turns
 
 BREATH = 0.001
 """Seconds after which other work on the loop gets a turn, between two events."""
+
+LINGER = 0.005
+"""Seconds after which a consumer looks once more for events of other threads, before it sleeps."""
 
 STOP_TIMEOUT = 1.0
 """Seconds after which a consumer is left behind whose observer won't be cancelled."""
@@ -31,14 +35,15 @@ class Consumer:
     Args:
         queue: Where the events come from.
         prepare: Awaited once, before the first event.
-        deliver: Awaited for each event; raises nothing but the consumer's own cancellation.
+        deliver: Called for each event; what it returns, if anything, is awaited. Raises nothing
+            but the consumer's own cancellation.
     """
 
     def __init__(
         self,
         queue: DeliveryQueue[Event],
         prepare: Callable[[], Awaitable[None]],
-        deliver: Callable[[Event], Awaitable[None]],
+        deliver: Callable[[Event], Awaitable[None] | None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ready = asyncio.Event()
@@ -47,7 +52,9 @@ class Consumer:
         self._deliver = deliver
         self._thread = threading.get_ident()
         self._signal = asyncio.Event()
+        self._turns = Turns()
         self._awake = True
+        self._lingers = self._called_from_afar = False
         context = contextvars.copy_context()
         context.run(active_task.set, None)
         self._task = self.loop.create_task(self._run(), context=context)
@@ -59,13 +66,31 @@ class Consumer:
         return self.loop.is_running() and not self._task.done()
 
     def wake(self) -> None:
-        """Have the consumer look at the queue. A burst of calls is one wake-up of the loop."""
-        if self._awake:  # it looks again before it sleeps
-            return
-        self._awake = True
+        """Have the consumer look at the queue soon: a burst of calls is one wake-up of the loop."""
         if threading.get_ident() == self._thread:
-            self._signal.set()
+            if not self._awake:
+                self._awake = True
+                self._signal.set()
             return
+        if not (self._awake or self._lingers):
+            self._call_from_afar()
+        self._turns.offer()
+
+    def hurry(self) -> None:
+        """Have the consumer look at the queue now, though it may cost the loop a wake-up."""
+        if self._lingers and not self._awake and threading.get_ident() != self._thread:
+            self._call_from_afar()
+        else:
+            self.wake()
+
+    def _call_from_afar(self) -> None:
+        """Wake the loop from another thread.
+
+        That is dear for the loop. It has to read from a socket what has woken it, and each of
+        these system calls gives up the interpreter's lock, which it gets back only when the
+        thread that logs has had its 5 ms. So it is done once: see ``_linger``.
+        """
+        self._awake = self._called_from_afar = True
         with contextlib.suppress(RuntimeError):  # the loop is closed: the next consumer looks
             self.loop.call_soon_threadsafe(self._signal.set)
 
@@ -91,19 +116,37 @@ class Consumer:
             self._awake = True
             self._signal.clear()
             await self._deliver_all()
+            if self._called_from_afar:
+                await self._linger()
             self._awake = False
             if not len(self._queue):  # looked at after the flag: nothing falls between
                 await self._signal.wait()
 
+    async def _linger(self) -> None:
+        """Wait a little for more events of a thread that has logged, and need not wake the loop."""
+        self._lingers = True
+        self._awake = False
+        if not len(self._queue):
+            timer = self.loop.call_later(LINGER, self._signal.set)
+            await self._signal.wait()
+            timer.cancel()
+            self._signal.clear()
+        self._lingers = False
+        self._called_from_afar = len(self._queue) > 0
+
     async def _deliver_all(self) -> None:
+        self._turns.taken()
         breath = time.monotonic() + BREATH
         for event in self._queue.take():
             try:
-                await self._deliver(event)
+                rest = self._deliver(event)
+                if rest is not None:
+                    await rest
             except BaseException:  # this consumer ends: the event is for the next one
                 self._queue.put_back(event)
                 raise
             self._queue.finish()
             if time.monotonic() > breath:
                 await asyncio.sleep(0)
+                self._turns.taken()
                 breath = time.monotonic() + BREATH

@@ -42,10 +42,11 @@ class DeliveryQueue(Generic[T]):
         """How many items wait or are being dealt with."""
         return self._put - self._finished
 
-    def put(self, item: T) -> None:
-        """Add an item at the end."""
+    def put(self, item: T) -> int:
+        """Add an item at the end. Returns how many wait now."""
         self._put += 1
         self._items.append(item)
+        return len(self._items)
 
     def take(self) -> Iterator[T]:
         """Take items off the front until there is none, those that come meanwhile included."""

@@ -7,35 +7,23 @@ from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 
-class Steps:
-    """A coroutine that has begun, in the asyncio task that runs.
+class Rest:
+    """What is left of a coroutine after its first step.
 
-    Most of what is awaited for each event never waits for anything. To set a timer for it, and
-    take it away again, would cost ten times what it does itself; here it is known by the first
-    step whether there is need of one.
-
-    Attributes:
-        are_done: Whether it has ended by the first step.
-
-    Raises:
-        BaseException: What the coroutine raised in that step.
+    Args:
+        coroutine: The coroutine.
+        waited: What it waits for.
     """
 
-    __slots__ = ("_coroutine", "_waited", "are_done")
+    __slots__ = ("_coroutine", "_waited")
 
-    def __init__(self, awaitable: Awaitable[object]) -> None:
-        self._coroutine: Coroutine[Any, Any, None] = _awaited(awaitable)
-        self._waited: Any = None
-        try:
-            self._waited = self._coroutine.send(None)
-        except StopIteration:
-            self.are_done = True
-        else:
-            self.are_done = False
+    def __init__(self, coroutine: Coroutine[Any, Any, object], waited: Any) -> None:
+        self._coroutine = coroutine
+        self._waited = waited
 
     @types.coroutine
-    def rest(self) -> Generator[Any, Any, None]:
-        """What is left. A cancellation meanwhile is the coroutine's, as by an ``await``."""
+    def run(self) -> Generator[Any, Any, None]:
+        """Run it to its end. A cancellation meanwhile is the coroutine's, as by an ``await``."""
         coroutine, waited = self._coroutine, self._waited
         try:
             while True:
@@ -47,6 +35,26 @@ class Steps:
                     waited = coroutine.send(sent)
         except StopIteration:
             return
+
+
+def begin(awaitable: Awaitable[object]) -> Rest | None:
+    """Take the first step of a coroutine, in the asyncio task that runs.
+
+    Most of what is awaited for each event never waits for anything. To set a timer for it, and
+    take it away again, would cost ten times what it does itself; here it is known by the first
+    step whether there is need of one.
+
+    Returns:
+        What is left; None where nothing is.
+
+    Raises:
+        BaseException: What the coroutine raised in that step.
+    """
+    coroutine = awaitable if isinstance(awaitable, types.CoroutineType) else _awaited(awaitable)
+    try:
+        return Rest(coroutine, coroutine.send(None))
+    except StopIteration:
+        return None
 
 
 async def _awaited(awaitable: Awaitable[object]) -> None:

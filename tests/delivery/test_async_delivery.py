@@ -22,6 +22,7 @@ from fastapi_taskflow import (
     bind_task_context,
     task_log,
 )
+from fastapi_taskflow.loggers.consumer import LINGER
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on what should happen at once."""
@@ -184,11 +185,18 @@ def test_one_that_hangs_at_each_event_is_cut_off_while_the_next_one_has_them_all
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
-    """A real loop that counts how often it is woken from other threads."""
+    """A real loop that counts how often it is woken from other threads, and by timers of ours."""
 
     def __init__(self) -> None:
         super().__init__()
         self.woken = 0
+        self.looks = 0
+
+    def call_later(  # type: ignore[override]  # it only passes on what it gets
+        self, delay: float, *args: Any, **kwargs: Any
+    ) -> asyncio.TimerHandle:
+        self.looks += delay == LINGER
+        return super().call_later(delay, *args, **kwargs)
 
     def call_soon_threadsafe(  # type: ignore[override]  # it only passes on what it gets
         self, *args: Any, **kwargs: Any
@@ -212,10 +220,12 @@ class Idle(Recorder):
 @pytest.mark.parametrize("observed_by", [1, 3])
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("bursts", [1, 5])
-def test_a_burst_of_a_thread_wakes_the_loop_once_for_each_observer(
-    bursts: int, threads: int, observed_by: int
+@pytest.mark.parametrize("queue_size", [10_000, 900], ids=["roomy", "soon half full"])
+def test_a_burst_of_a_thread_wakes_the_loop_at_most_once_for_each_observer(
+    queue_size: int, bursts: int, threads: int, observed_by: int
 ) -> None:
     observers = [Idle() for _ in range(observed_by)]
+    handlers = [ObserverHandler(observer, queue_size=queue_size) for observer in observers]
     woken: list[int] = []
 
     async def body() -> None:
@@ -224,23 +234,77 @@ def test_a_burst_of_a_thread_wakes_the_loop_once_for_each_observer(
         for observer in observers:
             await observer.runs.wait()
         for _ in range(bursts):
-            for _ in range(50):  # until the consumers have gone to sleep
+            for _ in range(50):  # until the consumers have nothing to do
                 await asyncio.sleep(0)
             before = loop.woken
-            burst(threads, 300)  # meanwhile the loop stands still
+            burst(threads, 600 // threads)  # meanwhile the loop stands still
             woken.append(loop.woken - before)
-            while any(len(o.told) < 2 + len(woken) * threads * 300 for o in observers):  # noqa: ASYNC110  # a state, and no event of it
+            while any(len(o.told) < 2 + len(woken) * 600 for o in observers):  # noqa: ASYNC110  # a state, and no event of it
                 await asyncio.sleep(0)
 
     async def main() -> None:
-        async with TaskManager(loggers=observers) as manager:
+        async with TaskManager(loggers=handlers) as manager:
             record = await manager.execute(body)
             assert record.error is None
 
     with asyncio.Runner(loop_factory=CountingLoop) as runner:
         runner.run(within(PATIENCE, main()))
 
-    assert woken == [observed_by] * bursts
+    assert woken[0] == observed_by  # it was asleep; then it has an eye on the thread for a while
+    assert max(woken) == observed_by
+    assert queue_size > 600 * 2 or woken == [observed_by] * bursts
+
+
+def test_a_thread_that_goes_on_does_not_wake_the_loop_for_each_of_its_bursts() -> None:
+    observer = Idle()
+    woken: list[int] = []
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, CountingLoop)
+        await observer.runs.wait()
+        before = loop.woken
+        for number in range(200):
+            burst(1, 1)
+            while len(observer.told) < 3 + number:  # noqa: ASYNC110  # a state, and no event of it
+                await asyncio.sleep(0)
+        woken.append(loop.woken - before)
+
+    async def main() -> None:
+        async with TaskManager(loggers=[observer]) as manager:
+            record = await manager.execute(body)
+            assert record.error is None
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        runner.run(within(PATIENCE, main()))
+
+    assert woken[0] < 150
+
+
+def test_one_that_was_woken_looks_once_more_and_sleeps_then() -> None:
+    observer = Idle()
+    timers: list[int] = []
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, CountingLoop)
+        await observer.runs.wait()
+        before = loop.looks
+        burst(1, 10)
+        while len(observer.told) < 12:  # noqa: ASYNC110  # a state, and no event of it
+            await asyncio.sleep(0)
+        await asyncio.sleep(LINGER * 20)
+        timers.append(loop.looks - before)
+
+    async def main() -> None:
+        async with TaskManager(loggers=[observer]) as manager:
+            record = await manager.execute(body)
+            assert record.error is None
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        runner.run(within(PATIENCE, main()))
+
+    assert timers == [1]
 
 
 def test_a_burst_on_the_loop_itself_does_not_wake_it() -> None:

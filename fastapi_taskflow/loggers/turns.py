@@ -1,0 +1,46 @@
+"""Turns at the interpreter: a thread that logs without a pause lets the event loop have one."""
+
+from __future__ import annotations
+
+import time
+
+PATIENCE = 0.003
+"""Seconds for which a thread may log without the loop having had a turn."""
+
+GLIMPSE = 1e-6
+"""Seconds to sleep so that another thread runs: the system makes some 60 microseconds of it."""
+
+
+class Turns:
+    """Who had the interpreter last: the threads that log, or the event loop.
+
+    A thread that writes a line every few microseconds gives the interpreter's lock up for each,
+    and takes it back before the loop's thread, which the system has to wake first, can have it.
+    Each time the loop's wait of 5 ms, after which it could demand the lock, begins anew: it has
+    been seen to stand still for 50 ms. A moment's sleep of the thread that logs ends that.
+    """
+
+    __slots__ = ("_last", "_turn")
+
+    def __init__(self) -> None:
+        self._last = self._turn = 0.0
+
+    def taken(self) -> None:
+        """The loop has its turn."""
+        self._turn = time.monotonic()
+
+    def offer(self) -> bool:
+        """A thread logs: have it sleep for a moment, if threads have logged for long enough.
+
+        Returns:
+            Whether it did.
+        """
+        now = time.monotonic()
+        paused, self._last = now - self._last > PATIENCE, now
+        if paused:  # the loop could have its turn
+            self._turn = now
+        if now - self._turn <= PATIENCE:
+            return False
+        self._turn = now
+        time.sleep(GLIMPSE)
+        return True
