@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from abc import abstractmethod
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -16,6 +18,18 @@ from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.records import is_lifecycle
 
 QUEUE_SIZE = 10_000
+
+GATHERING = 0.02
+"""Seconds for which the thread lets a burst gather, at most."""
+
+GLANCE = 0.001
+"""Seconds between two looks at what has gathered."""
+
+BURST = 10
+"""Records that must have come between two looks, if more are to be waited for."""
+
+CHECK = 256
+"""After how many records that wait it is made sure that the thread still lives."""
 
 T = TypeVar("T")
 
@@ -52,6 +66,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._thread: threading.Thread | None = None
         self._asleep = False
         self._ending = False
+        self._gathering = self._hurried = False
 
     @property
     def queued(self) -> int:
@@ -100,6 +115,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
             return
         with self.lock:
             served = self._wake()
+            self._hurry()
         if served:
             await self._queue.wait(goal)
 
@@ -120,6 +136,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         with self.lock:
             if self._thread is not None:
                 self._wake()
+                self._hurry()
                 self._ending = True
 
     def _has_room(self, record: logging.LogRecord) -> bool:
@@ -131,11 +148,13 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
     def _put(self, item: T) -> None:
         """Queue an item. The lock is held."""
-        self._queue.put(item)
-        waiting = len(self._queue)
+        waiting = self._queue.put(item)
         if waiting > self.ledger.high_water:
             self.ledger.high_water = waiting
-        self._wake()
+        if self._asleep or self._ending or self._thread is None or not waiting % CHECK:
+            self._wake()
+        if waiting * 2 > self.queue_size:
+            self._hurry()
 
     def _wake(self) -> bool:
         """See to it that the queue is looked at. The lock is held: the thread can't be leaving.
@@ -163,9 +182,17 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._thread = thread
         self._bell.put(self)
 
+    def _hurry(self) -> None:
+        """Have the thread gather no more: somebody waits for it. The lock is held."""
+        if not self._hurried:
+            self._hurried = True
+            if self._gathering:
+                self._bell.put(self)
+
     def work(self) -> bool:
         """Deal with all that waits, in the thread. Returns whether to wait for more."""
         while True:
+            self._gather()
             self.deliver(self._queue)
             with self.lock:
                 if len(self._queue):
@@ -174,6 +201,27 @@ class QueuedHandler(logging.Handler, Generic[T]):
                 if self._ending:
                     self._thread = None
                 return self._asleep
+
+    def _gather(self) -> None:
+        """Wait as long as records come in numbers: for whoever logs them, this thread is a burden.
+
+        Both can't run at once, and each time that one takes the other's place costs more than
+        a record does. A burst is over the sooner the less it is interrupted, and is written then.
+        """
+        with self.lock:
+            self._gathering = not self._hurried and len(self._queue) > 0
+        end = time.monotonic() + GATHERING
+        while self._gathering and time.monotonic() < end:
+            before = self._queue.mark()
+            try:
+                self._bell.get(timeout=GLANCE)
+                break
+            except Empty:
+                self._gathering = self._queue.mark() - before >= BURST
+        with self.lock:
+            self._gathering = self._hurried = False
+            with suppress(Empty):  # it rang too late to be heard
+                self._bell.get_nowait()
 
 
 def _serve(bell: SimpleQueue[QueuedHandler[Any] | None]) -> None:
