@@ -1,0 +1,140 @@
+"""Worker threads: each call has one when it needs it, and each outcome finds its way back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fastapi_taskflow.execution import threads
+from fastapi_taskflow.execution.threads import Outcome, WorkerThreads
+
+LONG = 30.0
+
+
+async def outcome_of(pool: WorkerThreads, call: Callable[[], Any]) -> Outcome:
+    await pool.slots.acquire()
+    return await asyncio.wait_for(pool.submit(call), LONG)
+
+
+def test_each_call_of_a_burst_gets_its_own_outcome() -> None:
+    pool = WorkerThreads(8)
+
+    async def burst() -> list[Outcome]:
+        calls = [outcome_of(pool, partial(int, number)) for number in range(500)]
+        return await asyncio.gather(*calls)
+
+    assert [outcome.result for outcome in asyncio.run(burst())] == list(range(500))
+
+
+def test_no_call_waits_for_one_that_takes_its_time_while_there_is_a_slot() -> None:
+    pool, release = WorkerThreads(4), threading.Event()
+
+    async def beside_blocked_ones() -> list[Outcome]:
+        warm = [outcome_of(pool, lambda: None) for _ in range(100)]
+        await asyncio.gather(*warm)
+        blocked = [asyncio.ensure_future(outcome_of(pool, release.wait)) for _ in range(3)]
+        quick = await asyncio.gather(*(outcome_of(pool, lambda: "quick") for _ in range(20)))
+        release.set()
+        return quick + await asyncio.gather(*blocked)
+
+    results = [outcome.result for outcome in asyncio.run(beside_blocked_ones())]
+
+    assert results == ["quick"] * 20 + [True] * 3
+
+
+def test_calls_one_after_the_other_run_in_one_thread() -> None:
+    pool = WorkerThreads()
+
+    async def in_a_row() -> set[Any]:
+        return {(await outcome_of(pool, threading.get_ident)).result for _ in range(50)}
+
+    assert len(asyncio.run(in_a_row())) == 1
+
+
+def test_there_are_never_more_threads_than_slots() -> None:
+    pool = WorkerThreads(3)
+
+    async def burst() -> set[Any]:
+        calls = (outcome_of(pool, threading.get_ident) for _ in range(300))
+        return {outcome.result for outcome in await asyncio.gather(*calls)}
+
+    assert len(asyncio.run(burst())) <= 3
+
+
+def test_an_abandoned_calls_outcome_goes_nowhere_and_holds_up_no_other() -> None:
+    pool, release = WorkerThreads(2), threading.Event()
+
+    async def abandon() -> Outcome:
+        await pool.slots.acquire()
+        pool.submit(release.wait).cancel()
+        release.set()
+        return await outcome_of(pool, lambda: "next")
+
+    assert asyncio.run(abandon()).result == "next"
+
+
+def test_loops_of_several_threads_share_a_pool() -> None:
+    pool, results = WorkerThreads(4), []
+
+    async def many() -> None:
+        calls = (outcome_of(pool, threading.get_ident) for _ in range(100))
+        results.extend(await asyncio.gather(*calls))
+
+    loops = [threading.Thread(target=lambda: asyncio.run(many())) for _ in range(3)]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join(LONG)
+
+    assert len(results) == 300
+
+
+def test_an_idle_thread_ends_after_a_while_and_another_takes_what_comes_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.01)
+    pool = WorkerThreads()
+
+    async def thread_of_a_call() -> threading.Thread:
+        thread = (await outcome_of(pool, threading.current_thread)).result
+        assert isinstance(thread, threading.Thread)
+        return thread
+
+    first = asyncio.run(thread_of_a_call())
+    first.join(LONG)
+
+    assert not first.is_alive()
+    assert asyncio.run(thread_of_a_call()) is not first
+
+
+def test_an_idle_thread_keeps_neither_arguments_nor_outcome_nor_a_closed_loop_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 3600.0)
+
+    class Held:
+        def __call__(self) -> Held:
+            return Held()
+
+    pool = WorkerThreads()
+
+    async def run() -> list[weakref.ref[Any]]:
+        held = Held()
+        outcome = await outcome_of(pool, held)
+        loop = asyncio.get_running_loop()
+        return [weakref.ref(held), weakref.ref(outcome.result), weakref.ref(loop)]
+
+    seen = asyncio.run(run())
+    deadline = time.monotonic() + 10.0
+    while any(each() is not None for each in seen) and time.monotonic() < deadline:
+        gc.collect()
+
+    assert [each() for each in seen] == [None] * 3
