@@ -22,10 +22,10 @@ QUEUE_SIZE = 10_000
 GATHERING = 0.02
 """Seconds for which the thread lets a burst gather, at most."""
 
-GLANCE = 0.001
+GLANCE = 0.0005
 """Seconds between two looks at what has gathered."""
 
-BURST = 10
+BURST = 5
 """Records that must have come between two looks, if more are to be waited for."""
 
 CHECK = 256
