@@ -73,10 +73,10 @@ GOALS: Sequence[Figure] = (
         "tasks/BackgroundTasks, sync",
         limit=200e-6,
     ),
-    Figure("memory of 100,000 entries to a file", "memory/file", limit=20e6, unit="byte"),
+    Figure("memory of 100,000 entries to a file", "file-memory/growth", limit=20e6, unit="byte"),
     Figure(
         "memory of 100,000 entries to an async observer",
-        "memory2/observer",
+        "observer-memory/growth",
         limit=20e6,
         unit="byte",
     ),

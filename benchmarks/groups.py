@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,21 +70,36 @@ TASKS: Mapping[str, Work] = {
     }.items()
 }
 
-NEEDS = {"loguru": "loguru", "structlog": "structlog"}
+NEEDS = {
+    "loguru": ("loguru",),
+    "structlog": ("structlog",),
+    "python-json-logger": ("pythonjsonlogger",),
+    "python-json-logger's format()": ("pythonjsonlogger",),
+}
 """The modules without which a work can't be done; the table says so, where one is missing."""
 
+PROCESSES = {"file-memory": 3, "observer-memory": 3}
+"""How many processes a group has where the others have one: those that get one figure of each."""
 
-def _in_turns(works: Mapping[str, Work], *, rounds: float = 1, count: int = 1) -> Group:
+
+def in_turns(
+    works: Mapping[str, Work], *, rounds: float = 1, count: int = 1, needs: Sequence[str] = ()
+) -> Group:
     """A group of works in turns.
 
     Args:
         works: The works.
         rounds: By what to multiply the number of rounds.
         count: By what to multiply how many times it is done in each.
+        needs: The modules without which none of them can be done.
     """
 
     def measure(size: Size, folder: Path) -> Samples:
-        present = {name: work for name, work in works.items() if find_spec(NEEDS.get(name, "re"))}
+        present = {
+            name: work
+            for name, work in works.items()
+            if all(map(find_spec, (*needs, *NEEDS.get(name, ()))))
+        }
         times = max(1, round(size.rounds * rounds))
         return interleave(present, folder, rounds=times, count=size.count * count)
 
@@ -92,19 +107,19 @@ def _in_turns(works: Mapping[str, Work], *, rounds: float = 1, count: int = 1) -
 
 
 GROUPS: Mapping[str, Group] = {
-    "lines": _in_turns(LINES),
-    "queued": _in_turns(QUEUED, count=5),
-    "json": _in_turns(json_works("json")),
-    "orjson": _in_turns(json_works("orjson")),
-    "disabled": _in_turns(DISABLED, count=20),
-    "observer": _in_turns({"task_log": to_an_observer}, rounds=0.3, count=10),
-    "tasks": _in_turns(TASKS, rounds=0.1, count=4),
+    "lines": in_turns(LINES),
+    "queued": in_turns(QUEUED, count=5),
+    "json": in_turns(json_works("json")),
+    "orjson": in_turns(json_works("orjson"), needs=["orjson"]),
+    "disabled": in_turns(DISABLED, count=20),
+    "observer": in_turns({"task_log": to_an_observer}, rounds=0.3, count=10),
+    "tasks": in_turns(TASKS, rounds=0.1, count=4),
     "slow": lambda size, _folder: beside_a_slow_observer(size.rounds // 2 + 1),
-    "memory": lambda size, folder: growth_to_a_file(folder, size.count * 500),
-    "memory2": lambda size, _folder: growth_to_an_observer(size.count * 500),
-    "stalls": lambda size, folder: stalls(folder, size.count * 250),
+    "file-memory": lambda size, folder: growth_to_a_file(folder, size.count * 500),
+    "observer-memory": lambda size, _folder: growth_to_an_observer(size.count * 500),
+    "stalls": lambda size, folder: stalls(folder, -(-size.rounds // 20), size.count * 250),
     "import": lambda size, folder: import_seconds(size.rounds // 12 + 1, folder),
-    "server": _in_turns(SERVERS, rounds=0.1, count=5),
+    "server": in_turns(SERVERS, rounds=0.15, count=5),
 }
 
 

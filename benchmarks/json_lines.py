@@ -82,8 +82,16 @@ def _formatted_by(make: Callable[[], logging.Formatter]) -> Work:
 def json_works(encoder: str) -> Mapping[str, Work]:
     """Both sides with one encoder: "json" or "orjson"."""
     ours, theirs = partial(TaskJsonFormatter, encoder=encoder), partial(their_formatter, encoder)
+
+    @contextmanager
+    def our_file(path: Path) -> Iterator[Measure]:
+        with task_log_to(formatter=ours())(
+            path
+        ) as measure:  # made here: the encoder may be missing
+            yield measure
+
     return {
-        "task_log": writes(task_log_to(formatter=ours()), shape=ANY_FORMAT),
+        "task_log": writes(our_file, shape=ANY_FORMAT),
         "python-json-logger": calls(
             contextmanager(partial(_their_file, encoder)), shape=ANY_FORMAT
         ),

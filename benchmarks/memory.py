@@ -41,11 +41,11 @@ def _growth(observer: TaskObserver, entries: int) -> float:
 def growth_to_a_file(folder: Path, entries: int) -> Samples:
     """To a file: no entry is kept but the newest of the task."""
     path = folder / "task.log"
-    samples = {"file": [_growth(FileLogger(path), entries)]}
+    samples = {"growth": [_growth(FileLogger(path), entries)]}
     check_lines(path, WARM + entries)
     return samples
 
 
 def growth_to_an_observer(entries: int) -> Samples:
     """To an async observer: what waits for it is bounded, too."""
-    return {"observer": [_growth(CountingObserver(), entries)]}
+    return {"growth": [_growth(CountingObserver(), entries)]}

@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.groups import PROCESSES
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Measured = dict[str, list[float]]
@@ -33,7 +35,7 @@ def measure(groups: Iterable[str], *, processes: int, size: str) -> Measured:
 
     Args:
         groups: Their names.
-        processes: How many processes each has.
+        processes: How many processes each has, or by what to multiply its own number of them.
         size: The name of a size.
 
     Raises:
@@ -44,8 +46,9 @@ def measure(groups: Iterable[str], *, processes: int, size: str) -> Measured:
     for turn in range(processes):
         for group in names:
             print(f"\r\x1b[K{turn + 1}/{processes} {group}", end="", file=sys.stderr, flush=True)
-            for work, samples in _run(group, size).items():
-                measured.setdefault(f"{group}/{work}", []).extend(samples)
+            for _ in range(PROCESSES.get(group, 1)):
+                for work, samples in _run(group, size).items():
+                    measured.setdefault(f"{group}/{work}", []).extend(samples)
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return measured
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.baselines import EXTRA, formatted, fresh_logger
 from benchmarks.lines import FUNCTION, MESSAGE, check_lines
@@ -36,7 +37,8 @@ async def _worst_stall(work: Callable[[], Awaitable[object]]) -> float:
     return worst
 
 
-async def _while_a_task_logs(path: Path, entries: int) -> float:
+async def _while_a_task_logs(folder: Path, entries: int) -> float:
+    path = folder / "task.log"
     memory = InMemoryLogger(capacity=entries)
     manager = TaskManager(loggers=[FileLogger(path), memory, CountingObserver()])
 
@@ -67,9 +69,12 @@ async def _while_a_thread_logs(folder: Path, entries: int) -> float:
     return worst
 
 
-def stalls(folder: Path, entries: int) -> Samples:
-    """With a task and three observers; with a thread and three handlers."""
-    return {
-        "task": [asyncio.run(_while_a_task_logs(folder / "task.log", entries))],
-        "thread with 3 FileHandlers": [asyncio.run(_while_a_thread_logs(folder, entries))],
-    }
+def stalls(folder: Path, rounds: int, entries: int) -> Samples:
+    """With a task and three observers, and with a thread and three handlers, in turns."""
+    works = {"task": _while_a_task_logs, "thread with 3 FileHandlers": _while_a_thread_logs}
+    samples: Samples = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            with TemporaryDirectory(dir=folder) as empty:
+                samples[name].append(asyncio.run(work(Path(empty), entries)))
+    return samples

@@ -58,7 +58,7 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 def _rotated(names: list[str], turn: int) -> Iterator[str]:
-    start = turn % len(names)
+    start = turn % max(1, len(names))
     yield from names[start:]
     yield from names[:start]
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.baselines import os_write
 from benchmarks.figures import GOALS, OTHERS, Figure
-from benchmarks.groups import GROUPS, SIZES, measure_group
+from benchmarks.groups import GROUPS, PROCESSES, SIZES, in_turns, measure_group
 from benchmarks.growth import grow
 from benchmarks.lines import LINE, WrongLinesError, check_lines
 from benchmarks.page import BEGIN, END, put_table
 from benchmarks.runner import measure
 from benchmarks.table import table
+from benchmarks.written import calls
 
 FIGURES = [*GOALS, *OTHERS]
 
@@ -31,6 +33,20 @@ def test_a_group_is_measured_in_processes_of_its_own() -> None:
     measured = measure(["lines"], processes=2, size="tiny")
 
     assert len(measured["lines/task_log"]) == 2 * SIZES["tiny"].rounds
+
+
+def test_a_group_that_has_one_figure_of_each_process_has_more_processes() -> None:
+    measured = measure(["file-memory"], processes=1, size="tiny")
+
+    assert len(measured["file-memory/growth"]) == PROCESSES["file-memory"] > 1
+
+
+def test_a_group_whose_module_is_not_installed_has_no_samples(tmp_path: Path) -> None:
+    works = {"os.write": calls(os_write)}
+    size = SIZES["tiny"]
+
+    assert in_turns(works, needs=["json"])(size, tmp_path).keys() == {"os.write"}
+    assert in_turns(works, needs=["json", "no_such_module"])(size, tmp_path) == {}
 
 
 @pytest.mark.parametrize("content", ["", LINE, LINE + "other\n", LINE + LINE[1:]])
