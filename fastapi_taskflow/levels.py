@@ -9,14 +9,16 @@ from fastapi_taskflow.errors import ConfigurationError
 Level = str | int
 """A level as callers give it: a name in any case, or one of the standard library's numbers."""
 
-_STANDARD = {
+STANDARD = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
-_STANDARD_NAMES = {number: name for name, number in _STANDARD.items()}
+"""The numbers of the standard library's levels, by their names in lower case."""
+
+_STANDARD_NAMES = {number: name for name, number in STANDARD.items()}
 
 
 def find_level(level: object) -> int | None:
@@ -26,7 +28,7 @@ def find_level(level: object) -> int | None:
     not: it is the absence of a level.
     """
     if isinstance(level, str):
-        number = _STANDARD.get(level)
+        number = STANDARD.get(level)
         return number if number is not None else _find_name(level)
     if isinstance(level, int) and not isinstance(level, bool):
         return level if level > 0 and _is_named(level) else None

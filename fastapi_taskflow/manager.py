@@ -32,7 +32,7 @@ from fastapi_taskflow.filters import RedactFilter
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.capture import Capture
-from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.dispatch import EntrySink
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthand
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
 from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
@@ -49,7 +49,6 @@ from fastapi_taskflow.store.chosen import (
     refuse_options_of_databases,
     with_snapshots,
 )
-from fastapi_taskflow.store.handler import StoreHandler
 from fastapi_taskflow.store.memory import MAX_FINISHED_TASKS, MAX_LOG_ENTRIES
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class TaskManager:
         )
         log = Diagnostics(f"{LIBRARY}.store")
         self._store = with_snapshots(memory, behind, log, retention_days)
-        kept = Sink(StoreHandler(self._store), Ledger("store"))
+        kept = EntrySink(self._store.note, Ledger("store"))
         if log_limit is not None:
             whole_number("log_limit", log_limit, minimum=1)
         self._branch = Branch(

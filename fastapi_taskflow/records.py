@@ -44,6 +44,14 @@ LIFECYCLE_LEVELS = {
 """The natural level of a change to each status."""
 
 
+Noted = tuple[int, float, int, str, int, dict[str, Any]]
+"""A log entry as it is noted when it is logged, for the least that a line can cost.
+
+Its seq, when it was logged in seconds since the epoch, the level's number, the message, the
+attempt, and the fields. What it takes to be a ``LogEntry`` is done if somebody reads it.
+"""
+
+
 class TaskLogRecord(logging.LogRecord):
     """A record that remembers its extras as given.
 
@@ -92,9 +100,18 @@ def is_reserved(name: str) -> bool:
     return name in _RESERVED or name.startswith("__")
 
 
+def is_tasks(record: logging.LogRecord) -> bool:
+    """Whether the record is a task's: an entry that it logged, or a status change."""
+    if type(record) is TaskLogRecord:  # ours: it has all that a task's record has, or nothing
+        return "seq" in record.__dict__
+    return is_log(record) or is_lifecycle(record)
+
+
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
     attributes = record.__dict__
+    if type(record) is TaskLogRecord:  # ours: it has all that a task's record has, or nothing
+        return "seq" in attributes and "retries_used" not in attributes
     return (
         "seq" in attributes  # which nearly no other record has
         and record.name.startswith(_TASK_BRANCH)

@@ -10,6 +10,8 @@ from fastapi_taskflow.records import TRACE
 TRACING = "opentelemetry.trace"
 """The module without which no span can be current."""
 
+_CONTEXT = "opentelemetry.context"
+
 
 def current_ids() -> dict[str, str]:
     """The trace id (32 hexadecimal digits) and span id (16) of the current span, if there is one.
@@ -19,13 +21,13 @@ def current_ids() -> dict[str, str]:
     current.
     """
     trace: Any = sys.modules.get(TRACING)
-    if trace is None:
+    context: Any = sys.modules.get(_CONTEXT)
+    if trace is None or context is None:
         return {}
     try:
-        current = trace.get_current_span()
-        if current is trace.INVALID_SPAN:  # nearly always where it is there, but nobody traces
+        if not context.get_current():  # as a rule: it is there, FastAPI sees to that, and unused
             return {}
-        span = current.get_span_context()
+        span = trace.get_current_span().get_span_context()
         ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()
     except Exception:  # noqa: BLE001  # somebody's span, or it is just being imported
         ids = ()

@@ -70,11 +70,15 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Give what the library has logged; what other tests have left, asyncio logs at any time."""
+    """Give what the library has reported.
+
+    What asyncio says, or a status change of a task, may be of what another test has left.
+    """
     return lambda: [
         record.getMessage()
         for record in caplog.records
         if record.name.startswith("fastapi_taskflow")
+        and not record.name.startswith("fastapi_taskflow.lifecycle")
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fastapi_taskflow import InMemoryLogger, TaskManager, task_log
+from fastapi_taskflow.loggers.tree import TreeLogger
 
 
 class Seen(logging.Handler):
@@ -73,6 +74,28 @@ def test_a_level_set_while_a_task_runs_holds_at_once() -> None:
     TaskManager(loggers=[memory]).run(body)
 
     assert _messages(memory) == ["one", "three"]
+
+
+def test_a_level_set_while_the_levels_are_looked_up_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "fastapi_taskflow.task.looked_up"
+    set_on = logging.getLogger(name)
+    find = TreeLogger._find_levels  # noqa: SLF001  # to come between this and what follows
+
+    def found_too_soon(logger: TreeLogger) -> tuple[int, int]:
+        levels = find(logger)
+        if not set_on.level:
+            set_on.setLevel(logging.ERROR)  # as another thread may, before they are kept
+        return levels
+
+    monkeypatch.setattr(TreeLogger, "_find_levels", found_too_soon)
+    logger = TreeLogger(name)
+    try:
+        logger.levels()
+        assert logger.levels() == (logging.ERROR, logging.ERROR)
+    finally:
+        set_on.setLevel(logging.NOTSET)
 
 
 def test_a_disabled_logger_hides_a_status_change_but_never_the_status() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from typing import Literal
 
 from fastapi_taskflow.errors import ConfigurationError
-from fastapi_taskflow.records import is_lifecycle, is_log
+from fastapi_taskflow.records import is_lifecycle, is_tasks
 
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Controls (tab is none), line and paragraph separators, and bidirectional overrides."""
@@ -67,38 +68,38 @@ class TaskFormatter(logging.Formatter):
         super().__init__(style=style, validate=validate)
         # Many lines in a row are of one second, and of one task. Both are replaced as a whole, so
         # that threads which share a formatter see the one or the other.
-        self._second = (0.0, "")
+        self._second = (math.nan, "")
         self._head = ("", "", "")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, without its end. The record is not changed."""
         attributes = record.__dict__
-        if is_log(record):  # one that was captured from another logger may have a traceback
+        is_plain = not (record.exc_info or record.exc_text or record.stack_info)
+        # A status change's traceback is in the task's record, by the contract.
+        plain = is_plain or is_lifecycle(record)
+        message = record.getMessage() if plain else self._with_traceback(record)
+        if is_tasks(record):
             task_id, source = attributes["task_id"], attributes["func_name"]
-            plain = not (record.exc_info or record.exc_text or record.stack_info)
-            message = record.getMessage() if plain else self._foreign_message(record)
-        elif is_lifecycle(record):  # its traceback is in the task's record, by the contract
-            task_id, source = attributes["task_id"], attributes["func_name"]
-            message = record.getMessage()
         else:
             task_id, source = str(attributes.get("task_id", "-")), record.name
-            message = self._foreign_message(record)
         known_id, known_source, head = self._head
         if task_id is not known_id or source is not known_source:
             head = f"[{escape(task_id[:8])}] [{escape(source)}]"
             self._head = (task_id, source, head)
-        return f"{head} {self.formatTime(record)} {escape(message)}"
+        if not (message.isascii() and message.isprintable()):  # nearly every message is
+            message = escape(message)
+        return f"{head} {self.formatTime(record)} {message}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""
         second = record.created // 1
         known, text = self._second
-        if second != known or not text:
+        if second != known:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
         return text
 
-    def _foreign_message(self, record: logging.LogRecord) -> str:
+    def _with_traceback(self, record: logging.LogRecord) -> str:
         parts = [record.getMessage()]
         if record.exc_info:
             # Not through record.exc_text: another formatter's text may be cached there.

@@ -42,7 +42,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         if record.levelno < writer.level or writer in heard:
             return False
         heard.append(writer)
-        if writer.filters:
+        if writer.filters or ("retries_used" in record.__dict__ and not writer.log_lifecycle):
             passed: bool | logging.LogRecord = writer.filter(own_record(writer, record))
             if not passed:
                 return False
@@ -60,7 +60,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         """Write what waits. Reports of what fails wait until no lock of the handler's is held."""
         while len(queue):
             batch = _Batch(queue)
-            news.hold()
+            news.mine.hold()
             try:
                 self.writer.emit_batch(batch, self._failed, batch.done)
             except BaseException as error:  # noqa: BLE001  # nothing ends this thread
@@ -68,7 +68,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
                     self._failed(error)
             finally:
                 batch.done(batch.in_hand)
-                news.release()
+                news.mine.release()
 
     def _failed(self, error: BaseException) -> None:
         self.ledger.fail(error, "handling a record", accepted=True)

@@ -148,7 +148,7 @@ def report(what: str, error: BaseException | None = None) -> None:
     """Say it once: a mistake in a loop, or in a factory, is made every time."""
     if what not in _reported and len(_reported) < _MAX_REPORTED:
         _reported.add(what)
-        news.tell(lambda: _diagnostics.warning("%s", what, exc_info=error))
+        news.mine.tell(lambda: _diagnostics.warning("%s", what, exc_info=error))
 
 
 def text_of(value: object, render: Callable[[object], str] = str) -> str:

@@ -140,12 +140,12 @@ class ObserverHandler(logging.Handler):
             if len(self._queue) < self.queue_size:
                 self.emit(record)
                 return True
-        news.hold()  # of what is dropped a report may be due, which has to wait for our lock
+        news.mine.hold()  # of what is dropped a report may be due, which has to wait for our lock
         try:
             with self.lock:
                 self.emit(record)
         finally:
-            news.release()
+            news.mine.release()
         return True
 
     def emit(self, record: logging.LogRecord) -> None:

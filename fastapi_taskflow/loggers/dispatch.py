@@ -1,38 +1,57 @@
-"""The one place where a record meets an observer's handler: guarded, and its outcome counted."""
+"""Where a record meets what receives it: guarded, and its outcome counted."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
+from fastapi_taskflow.records import GIVEN, Noted, given_extra
 
 
-class Sink:
-    """A handler at the end of the road.
+class Sink(ABC):
+    """An end of the road.
 
     Attributes:
-        handler: The handler.
         ledger: Its figures.
     """
 
-    __slots__ = ("_queued", "handler", "ledger")
+    __slots__ = ("ledger",)
 
-    def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
-        self.handler = handler
+    def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._queued = handler if isinstance(handler, QueuedHandler) else None
 
+    @abstractmethod
     def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
-        """Hand a record over, in the calling thread. Nothing that the handler raises comes back.
+        """Hand a record over, in the calling thread. Nothing that is raised comes back.
 
         Args:
             record: The record.
             heard: The handlers that have had what it tells of already; those that have it, or
                 turn it away, by this call are added.
         """
+
+
+class HandlerSink(Sink):
+    """A handler at the end of the road.
+
+    Attributes:
+        handler: The handler.
+    """
+
+    __slots__ = ("_queued", "handler")
+
+    def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self.handler = handler
+        self._queued = handler if isinstance(handler, QueuedHandler) else None
+
+    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
+        """Have the handler handle, or queue, a record that its level lets through."""
         handler, ledger = self.handler, self.ledger
         if record.levelno < handler.level or handler in heard:
             ledger.filtered += 1
@@ -51,3 +70,39 @@ class Sink:
             ledger.accepted += 1
         else:
             ledger.filtered += 1
+
+
+class EntrySink(Sink):
+    """Tells whoever keeps the tasks' log entries of each; it has no level and no filter.
+
+    Args:
+        note: Called with the task's id, and the entry.
+        ledger: Its figures.
+    """
+
+    __slots__ = ("_note",)
+
+    def __init__(self, note: Callable[[str, Noted], None], ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self._note = note
+
+    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
+        """Note an entry. What a branch sends is one, or a status change, which is kept already."""
+        attributes = record.__dict__
+        try:
+            if "retries_used" not in attributes:
+                given = getattr(record, GIVEN, None)
+                noted = (
+                    attributes["seq"],
+                    attributes["created"],
+                    attributes["levelno"],
+                    record.getMessage(),
+                    attributes["attempt"],
+                    given_extra(record) if given is None else given,
+                )
+                self._note(attributes["task_id"], noted)
+        except BaseException as error:  # noqa: BLE001  # see let_pass
+            let_pass(error)
+            self.ledger.fail(error, "noting an entry")
+            return
+        self.ledger.accepted += 1

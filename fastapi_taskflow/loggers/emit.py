@@ -11,6 +11,7 @@ from typing import Any
 from fastapi_taskflow.context import TaskContext, active_task, next_attempt
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import lineage
+from fastapi_taskflow.levels import STANDARD
 from fastapi_taskflow.loggers.birth import (
     NOWHERE,
     level_number_of,
@@ -25,8 +26,8 @@ from fastapi_taskflow.loggers.birth import (
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.captured import captured_extra, hearers_of, made_like
 from fastapi_taskflow.loggers.flood import Budget, Place
-from fastapi_taskflow.loggers.ledger import Diagnostics, news
-from fastapi_taskflow.loggers.order import Addressed, EventOrder
+from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.order import EventOrder
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
 from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.records import (
@@ -39,11 +40,8 @@ from fastapi_taskflow.redact.traceback import ExcInfo
 
 _orphans = Diagnostics(TASK)
 
-USUAL_LEVEL = "info"
-"""What is told apart from all other levels by a glance."""
 
-
-def task_log(message: object, /, *, level: str | int = USUAL_LEVEL, **extra: Any) -> None:
+def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
     """Log one line of the running task.
 
     The entry goes to the task's record, to every observer and on to the logging
@@ -57,8 +55,8 @@ def task_log(message: object, /, *, level: str | int = USUAL_LEVEL, **extra: Any
             the event; containers are copied now.
     """
     try:
-        caller = sys._getframe().f_back  # documented; None where C calls, as at exit
         emitter = active_task.get()
+        caller = sys._getframe().f_back  # documented; None where C calls, as at exit
         if isinstance(emitter, TaskEmitter):
             emitter.log(message, level, extra, caller)
         else:
@@ -93,7 +91,16 @@ class TaskEmitter:
         budget: What earlier attempts have left of the task's budget.
     """
 
-    __slots__ = ("_budget", "_forks", "_laid_out", "_loggers", "_order", "branch", "context")
+    __slots__ = (
+        "_budget",
+        "_forks",
+        "_laid_out",
+        "_lifecycle_logger",
+        "_order",
+        "_task_logger",
+        "branch",
+        "context",
+    )
 
     def __init__(
         self,
@@ -105,7 +112,7 @@ class TaskEmitter:
         self.branch = branch
         self.context = context
         self._forks = lineage.forks
-        self._loggers = branch.loggers(context.func_name)
+        self._task_logger, self._lifecycle_logger = branch.loggers(context.func_name)
         self._order = order or EventOrder()
         self._budget = branch.new_budget() if order is None else budget
         self._laid_out: dict[str, Any] | None = None
@@ -131,12 +138,18 @@ class TaskEmitter:
         caller: FrameType | None = None,
     ) -> None:
         """Emit a log entry, unless a level set on its logger turns it away."""
-        levelno = logging.INFO if level is USUAL_LEVEL else level_number_of(level)
-        logger, branch = self._loggers.task, self.branch
+        levelno = STANDARD.get(level) if type(level) is str else None
+        if levelno is None:
+            levelno = level_number_of(level)
+        logger, branch = self._task_logger, self.branch
         source_level, pipeline_level = logger.levels()
         if levelno < source_level:
             return
-        place = place_of(caller)
+        if caller is None:
+            place: tuple[str, int, str] = NOWHERE
+        else:
+            code = caller.f_code
+            place = code.co_filename, caller.f_lineno, code.co_name
         if self._budget is not None and not self._admits(self._budget, place, levelno):
             return
         text = message if type(message) is str else text_of(message)
@@ -150,8 +163,8 @@ class TaskEmitter:
             record: logging.LogRecord = plain_record(laid_out, levelno, text, place, extra)
         else:
             record = self._entry(levelno, text, extra, place)
-        goes_on = branch.goes_on(levelno, pipeline_level)
-        self._send(logger if goes_on else None, record, [])
+        goes_on = levelno >= pipeline_level and branch.goes_on(levelno, pipeline_level)
+        self._order.send(logger if goes_on else None, record, [], branch.sinks)
 
     def relay(
         self,
@@ -170,23 +183,23 @@ class TaskEmitter:
             place: Where it was logged.
             made: Attributes of the record that say when, and in what process, that was.
         """
-        logger, redactor = self._loggers.task, self.branch.redactor
+        logger, branch = self._task_logger, self.branch
         source_level, pipeline_level = logger.levels()
         if levelno < source_level:
             return
         if self._budget is not None and not self._admits(self._budget, place, levelno):
             return
-        if redactor is not None:
-            message, extra = redactor.text(message), redactor.mapping(extra)
+        if branch.redactor is not None:
+            message, extra = branch.redactor.text(message), branch.redactor.mapping(extra)
         record = self._entry(levelno, message, extra, place)
         record.__dict__.update(made)
-        goes_on = self.branch.goes_on(levelno, pipeline_level)
-        self._send(logger if goes_on else None, record, [])
+        goes_on = branch.goes_on(levelno, pipeline_level)
+        self._order.send(logger if goes_on else None, record, [], branch.sinks)
 
     @property
     def source_level(self) -> int:
         """The level below which entries are turned away."""
-        return self._loggers.task.source_level()
+        return self._task_logger.source_level()
 
     def capture(self, original: logging.LogRecord) -> None:
         """Make another logger's record an entry too. The pipeline has the original."""
@@ -202,7 +215,7 @@ class TaskEmitter:
             extra = snapshot(captured_extra(original, self.context, tags))
             record = self._entry(levelno, message_of(original), extra, place)
             record.__dict__.update(made_like(original))
-            self._send(None, record, hearers_of(original))
+            self._order.send(None, record, hearers_of(original), branch.sinks)
 
     def _admits(self, budget: Budget, place: tuple[str, int, str], levelno: int) -> bool:
         with self._order.lock:
@@ -213,7 +226,7 @@ class TaskEmitter:
     ) -> logging.LogRecord:
         laid_out = self._laid_out
         if laid_out is None:
-            laid_out = self._layout(self._loggers.task)
+            laid_out = self._layout(self._task_logger)
             if self.branch.redactor is None:  # which may have new secrets by the next line
                 self._laid_out = laid_out
         return self._without_secrets(make_laid_out(laid_out, levelno, message, place, extra))
@@ -243,12 +256,12 @@ class TaskEmitter:
             return
         with self._order.lock:
             suppressed = self._budget.settle()
-        logger = self._loggers.task
+        logger, branch = self._task_logger, self.branch
         for some in suppressed:
             extra = {"suppressed": some.count}
             record = self._entry(some.levelno, some.message, extra, some.place)
-            goes_on = self.branch.goes_on(some.levelno, logger.getEffectiveLevel())
-            self._send(logger if goes_on else None, record, [])
+            goes_on = branch.goes_on(some.levelno, logger.getEffectiveLevel())
+            self._order.send(logger if goes_on else None, record, [], branch.sinks)
 
     def lifecycle(
         self,
@@ -265,12 +278,12 @@ class TaskEmitter:
         if status.is_final:
             self.settle_progress()
             self._say_suppressed()
-        logger = self._loggers.lifecycle
+        logger, branch = self._lifecycle_logger, self.branch
         levelno = LIFECYCLE_LEVELS[status]
         source_level, pipeline_level = logger.levels()
         if levelno < source_level:
             if status.is_final:  # a level hides the news, not the end
-                self.branch.watchers.end_task(self.context.task_id)
+                branch.watchers.end_task(self.context.task_id)
             return
         laid_out = self._layout(
             logger,
@@ -283,40 +296,6 @@ class TaskEmitter:
         message = status_message(status)
         record = make_laid_out(laid_out, levelno, message, NOWHERE, exc_info=exc_info)
         record.exc_text = exc_text and exc_text.rstrip("\n")
-        goes_on = self.branch.goes_on(levelno, pipeline_level)
-        self._send(logger if goes_on else None, self._without_secrets(record), [])
-
-    def _send(
-        self,
-        logger: BranchLogger | None,
-        record: logging.LogRecord,
-        heard: list[logging.Handler],
-    ) -> None:
-        """Send a record on its road, with its number; without a logger, to the sinks alone.
-
-        Whatever may run code of others, be it a factory or a ``repr()``, has run before the lock
-        is taken: it may wait for a thread that logs for this task. So has all that may log. The
-        users' handlers come after it, as they are not ours.
-        """
-        order = self._order
-        held = news.held
-        news.held = held + 1
-        try:
-            with order.lock:
-                record.__dict__["seq"] = order.seq
-                order.seq += 1
-                sent = order.send(logger, record, heard, self.branch.sinks)
-        finally:
-            news.held = held
-            if news.waiting:
-                news.let_go()
-        if sent is not None:
-            _send_on(sent)
-        elif logger is not None:
-            logger.handle_once(record, heard)
-
-
-def _send_on(sent: list[Addressed]) -> None:
-    for logger, record, heard in sent:
-        if logger is not None:
-            logger.handle_once(record, heard)
+        goes_on = branch.goes_on(levelno, pipeline_level)
+        record = self._without_secrets(record)
+        self._order.send(logger if goes_on else None, record, [], branch.sinks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -67,7 +68,6 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         self._size = 0
         self._rolls = False
         self._shared = False  # whether something else has been seen to write to it, or move it
-        self._looked_at = 0.0
         self._roll_again = 0.0
         # Set before the file is opened, which the standard library's __init__ may do.
         self.maxBytes, self.backupCount = maxBytes, backupCount
@@ -85,20 +85,19 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
 
     def look(self, now: float) -> None:
         """Look at the file's name now and then; each time, once others have a hand in it."""
-        if self._shared or not 0 <= now - self._looked_at < RECHECK_SECONDS:
-            self._looked_at = now
-            if self.follow():
-                self._shared = True
-            elif self._rolls and self.stream is not None:
-                self._note_size(self.stream.seek(0, os.SEEK_END), self._size)
+        if self.follow():
+            self._shared = True
+        elif self._rolls and self.stream is not None:
+            self._note_size(self.stream.seek(0, os.SEEK_END), self._size)
+        self._seen_at = now
+        self._look_again = now if self._shared else now + RECHECK_SECONDS
 
-    def put(self, lines: Sequence[bytes]) -> OSError | None:
+    def put(self, data: bytes, lines: Sequence[bytes]) -> OSError | None:
         """Append lines, after a roll if one is due.
 
         Returns:
             Why the file could not be rolled; the lines are in it all the same.
         """
-        data = lines[0] if len(lines) == 1 else b"".join(lines)
         stream = self.stream or self.reopen()
         failure = None
         size = self._size + len(data)
@@ -113,7 +112,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
                 self._size = size
             elif self._note_size(end, size) and os.fstat(stream.fileno()).st_nlink == 0:
                 self.reopen()  # others have rolled so fast that it was removed: once more
-                return self.put(lines)
+                return self.put(data, lines)
         return failure
 
     def room(self, line: bytes) -> int:
@@ -146,6 +145,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         if self._shared or size == expected:
             return False
         self._shared = True
+        self._look_again = -math.inf
         return True
 
     def _overflows(self, count: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import time
 from bisect import bisect_right
@@ -83,8 +84,9 @@ class LogFile(FileIO):
         written = self.write(data)
         if written != len(data):
             self._write_rest(data, written or 0, lines)
+        if self._torn:
+            self._torn = False
         self._end += len(data)
-        self._torn = False
 
     def is_named(self, path: str) -> bool:
         """Whether a path leads to this file now.
@@ -147,10 +149,13 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
     """
 
     stream: LogFile | None  # type: ignore[assignment]  # raw: encoding happens before the write
+    _seen_at = math.inf  # between these two times the file's name isn't looked at again
+    _look_again = -math.inf
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        if self.filters:
+        # A line of a task, and nearly all are, is asked for no more than this.
+        if self.filters or ("retries_used" in record.__dict__ and not self.log_lifecycle):
             passed: bool | logging.LogRecord = self.filter(record)
             if not passed:
                 return False
@@ -164,8 +169,10 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         """Write the record's line."""
         try:
             line = self._line(record)
-            self.look(record.created)
-            failure = self.put((line,))
+            now = record.created
+            if not self._seen_at <= now < self._look_again:
+                self.look(now)
+            failure = self.put(line, (line,))
             if failure is not None:
                 raise failure
         except Exception:  # noqa: BLE001  # as every handler of the standard library
@@ -200,8 +207,12 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             now: The time of what will be written, in seconds since the epoch.
         """
 
-    def put(self, lines: Sequence[bytes]) -> OSError | None:
+    def put(self, data: bytes, lines: Sequence[bytes]) -> OSError | None:
         """Append one line, or several that ``room`` allows.
+
+        Args:
+            data: The lines, joined.
+            lines: The same, one by one.
 
         Returns:
             What went wrong although the lines are written.
@@ -210,7 +221,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
             OSError: None of them is written.
             CutShortError: Some are not.
         """
-        (self.stream or self.reopen()).append(b"".join(lines), lines)
+        (self.stream or self.reopen()).append(data, lines)
         return None
 
     def room(self, line: bytes) -> int:
@@ -293,14 +304,16 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
     def _room_now(self, line: bytes) -> int:
         """The room of a write that begins now, in the file that has the name now."""
         try:
-            self.look(time.time())
+            now = time.time()
+            if not self._seen_at <= now < self._look_again:
+                self.look(now)
         except BaseException as error:  # noqa: BLE001  # writing will meet it again, and report it
             let_pass(error)
         return self.room(line)
 
     def _put_safely(self, lines: Sequence[bytes], failed: Callable[[BaseException], None]) -> None:
         try:
-            failure: BaseException | None = self.put(lines)
+            failure: BaseException | None = self.put(b"".join(lines), lines)
             lines = ()
         except CutShortError as cut:
             failure, lines = None, lines[cut.kept :]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from fastapi_taskflow.checks import yes_or_no
 from fastapi_taskflow.errors import ConfigurationError
-from fastapi_taskflow.filters import NoLifecycleFilter
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import Level, level_number
+from fastapi_taskflow.records import is_lifecycle
 
 FORMATTERS = {"text": TaskFormatter, "json": TaskJsonFormatter}
 """The formatters that ``formatter=`` knows by name."""
@@ -30,9 +30,19 @@ class ObservedHandler(logging.Handler):
         observed: Set by an observer: an error in ``emit`` is raised to the dispatcher, which
             counts and reports it. Unset, as under ``dictConfig``, it goes the standard
             library's way, through ``logging.raiseExceptions`` to standard error.
+        log_lifecycle: Whether status changes are wanted. No filter, as it is asked for each line.
     """
 
     observed = False
+    log_lifecycle = True
+
+    def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
+        self, record: logging.LogRecord
+    ) -> bool | logging.LogRecord:
+        """Turn status changes away where they aren't wanted, and ask the filters."""
+        if not self.log_lifecycle and is_lifecycle(record):
+            return False
+        return super().filter(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Called by ``emit`` while it handles an exception."""
@@ -89,5 +99,4 @@ def observe_lines(
     handler.observed = True
     handler.setFormatter(make_formatter(formatter))
     handler.setLevel(level_number(min_level))
-    if not yes_or_no("log_lifecycle", log_lifecycle):
-        handler.addFilter(NoLifecycleFilter())
+    handler.log_lifecycle = yes_or_no("log_lifecycle", log_lifecycle)

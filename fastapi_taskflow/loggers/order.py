@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.loggers.branch import BranchLogger
 from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.ledger import news
 
 
 class Addressed(NamedTuple):
@@ -30,7 +31,7 @@ class Addressed(NamedTuple):
 class EventOrder:
     """The order of one task's events, over all its attempts.
 
-    Whoever sends holds the lock. A sink that itself logs for the task, while it handles a
+    A sink that itself logs for the task, while it handles a
     record, has its line wait until that record has been to all sinks; and neither it nor
     any sink whose line it was handling gets it: nobody is fed their own output.
 
@@ -44,7 +45,7 @@ class EventOrder:
 
     def __init__(self, seq: int = 0) -> None:
         self.seq = seq
-        self._sender: int | None = None
+        self._sender: threading.Thread | None = None
         self._waiting: deque[tuple[Addressed, tuple[Sink, ...]]] = deque()
         self.start_afresh()
         restart_after_fork(self)
@@ -52,7 +53,7 @@ class EventOrder:
     def start_afresh(self) -> None:
         """Have nobody send, but for a sink that has forked while it was handling a record."""
         self._waiting.clear()
-        if self._sender != threading.get_ident():
+        if self._sender is not news.mine.thread:
             self.lock = threading.RLock()
             self._sender = None
             self._at: Sink | None = None
@@ -64,32 +65,60 @@ class EventOrder:
         record: logging.LogRecord,
         heard: list[logging.Handler],
         sinks: Sequence[Sink],
-    ) -> list[Addressed] | None:
-        """Hand a record to the sinks, in its turn. The lock is held.
+    ) -> None:
+        """Hand a record, with its number, to the sinks, and then to the pipeline, in its turn.
+
+        Whatever may run code of others, be it a factory or a ``repr()``, has run before: under the
+        lock it could wait for a thread that logs for this task. So has all that may log. The
+        users' handlers come after it, as they are not ours.
+
+        Args:
+            logger: The logger whose pipeline it goes down, if any.
+            record: The record.
+            heard: The handlers that have had what it tells of.
+            sinks: The sinks.
+        """
+        sent: list[Addressed] | None = None  # None: this record and, as nearly always, no other
+        mine = news.mine
+        mine.held += 1
+        try:
+            with self.lock:
+                record.__dict__["seq"] = self.seq
+                self.seq += 1
+                if self._sender is not None or self._waiting:
+                    sent = self._wait_for_turn(Addressed(logger, record, heard), sinks)
+                else:
+                    self._sender = mine.thread
+                    try:
+                        for sink in sinks:
+                            self._at = sink
+                            sink.send(record, heard)
+                    finally:
+                        self._sender = self._at = None
+                    if self._waiting:
+                        sent = self._send_waiting([Addressed(logger, record, heard)], sinks)
+        finally:
+            mine.held -= 1
+            if mine.waiting:
+                mine.let_go()
+        if sent is not None:
+            _send_on(sent)
+        elif logger is not None:
+            logger.handle_once(record, heard)
+
+    def _wait_for_turn(self, addressed: Addressed, sinks: Sequence[Sink]) -> list[Addressed]:
+        """Have a record wait that came while another one is sent, or after what waits.
 
         Returns:
-            None where just this record has been to the sinks by this call, as it is nearly
-            always. Otherwise all that has been, in order: the record and the lines that sinks
-            logged meanwhile, or nothing, as it has to wait for another's turn.
+            What has been to the sinks meanwhile, in order.
         """
-        if self._sender is not None or self._waiting:
-            origin = () if self._at is None else (*self._before, self._at)
-            self._waiting.append((Addressed(logger, record, heard), origin))
-            return [] if self._sender is not None else self._send_waiting([], sinks)
-        self._sender = threading.get_ident()
-        try:
-            for sink in sinks:
-                self._at = sink
-                sink.send(record, heard)
-        finally:
-            self._sender = self._at = None
-        if self._waiting:
-            return self._send_waiting([Addressed(logger, record, heard)], sinks)
-        return None
+        origin = () if self._at is None else (*self._before, self._at)
+        self._waiting.append((addressed, origin))
+        return [] if self._sender is not None else self._send_waiting([], sinks)
 
     def _send_waiting(self, sent: list[Addressed], sinks: Sequence[Sink]) -> list[Addressed]:
         """Hand what waits to the sinks, and add it to what has been there."""
-        self._sender = threading.get_ident()
+        self._sender = news.mine.thread
         try:
             while self._waiting:
                 addressed, self._before = self._waiting.popleft()
@@ -101,3 +130,9 @@ class EventOrder:
         finally:
             self._sender, self._at, self._before = None, None, ()
         return sent
+
+
+def _send_on(sent: list[Addressed]) -> None:
+    for logger, record, heard in sent:
+        if logger is not None:
+            logger.handle_once(record, heard)

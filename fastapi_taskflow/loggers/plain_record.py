@@ -12,11 +12,11 @@ import asyncio
 import logging
 import os
 import sys
-import threading
 import time
 from typing import Any
 
 from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.records import TaskLogRecord, attach_extra
 from fastapi_taskflow.tracing import TRACING, current_ids
 
@@ -85,8 +85,9 @@ def plain_record(
     attributes["msecs"] = nanoseconds % 1_000_000_000 // 1_000_000 + 0.0
     attributes["relativeCreated"] = (created - _BEGUN) * 1000
     if logging.logThreads:
-        attributes["thread"] = threading.get_ident()
-        attributes["threadName"] = threading.current_thread().name
+        here = news.mine
+        attributes["thread"] = here.ident
+        attributes["threadName"] = here.thread.name
     if logging.logMultiprocessing:
         attributes["processName"] = _process_name()
     if logging.logProcesses:
@@ -113,9 +114,9 @@ def _names_in(path: str) -> tuple[str, str]:
 
 def _process_name() -> str:
     """The name that ``multiprocessing`` has for this process, where it is used at all."""
-    multiprocessing = sys.modules.get("multiprocessing")
+    processes = sys.modules.get("multiprocessing.process")
     try:
-        return "MainProcess" if multiprocessing is None else multiprocessing.current_process().name
+        return "MainProcess" if processes is None else processes.current_process().name
     except Exception:  # noqa: BLE001  # as the standard library: it may be just being imported
         return "MainProcess"
 

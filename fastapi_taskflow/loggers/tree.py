@@ -16,6 +16,13 @@ from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
 
+_levels: dict[Any, Any] = logging.root._cache  # type: ignore[attr-defined]  # noqa: SLF001
+"""The root logger's own memory of levels, where ours are kept beside it, by loggers' names.
+
+Each line asks for them, and to find them is several lookups. The standard library empties this
+one whenever a level is set anywhere.
+"""
+
 _library = logging.getLogger(LIBRARY)
 _library.addHandler(logging.NullHandler())
 for _name in (TASK, LIFECYCLE):
@@ -110,10 +117,18 @@ class TreeLogger(logging.Logger):
 
         The first is one that is set on this branch of the tree; where none is it is 0, so that
         all passes. A level on ``fastapi_taskflow`` itself, or on root, is the pipeline's alone.
-        The second is the effective level. Both are found in one go, as each line asks for them:
-        the standard library's memory of levels is emptied by ``setLevel()``, and of ours it
-        would know nothing.
+        The second is the effective level.
         """
+        return _levels.get(self.name) or self._remember_levels()
+
+    def _remember_levels(self) -> tuple[int, int]:
+        """Find the levels, and keep them until the next ``setLevel()`` of any logger."""
+        levels = _levels[self.name] = self._find_levels()
+        if self._find_levels() != levels:  # set, and forgotten, before they were kept
+            _levels.pop(self.name, None)
+        return levels
+
+    def _find_levels(self) -> tuple[int, int]:
         logger: logging.Logger | None = self.registered()
         while logger is not None:
             level = logger.level

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.events import News, TaskProgress, TaskStatus
+from fastapi_taskflow.records import Noted
 from fastapi_taskflow.store.history import TaskHistory
-from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, read_noted
+from fastapi_taskflow.store.record import LogEntry, TaskRecord, read_noted
 
 MAY_RUN_AGAIN = (TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED)
 """The statuses whose tasks leave their idempotency key to another one."""

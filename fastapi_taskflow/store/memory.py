@@ -10,10 +10,11 @@ from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import restart_after_fork
+from fastapi_taskflow.records import Noted
 from fastapi_taskflow.store.base import MAY_RUN_AGAIN, Query, TaskStore, Totals
 from fastapi_taskflow.store.matching import contains_text, has_tags
 from fastapi_taskflow.store.memory_history import MemoryHistory
-from fastapi_taskflow.store.record import LogEntry, Noted, TaskRecord, changed, lines_of, read_noted
+from fastapi_taskflow.store.record import LogEntry, TaskRecord, changed, lines_of, read_noted
 
 MAX_LOG_ENTRIES = 10_000
 MAX_FINISHED_TASKS = 10_000

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.levels import level_name
+from fastapi_taskflow.records import Noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,6 @@ class LogEntry:
         if self.seq is None:
             return self.message
         return f"{self.timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} {self.message}"
-
-
-Noted = tuple[int, float, int, str, int, dict[str, Any]]
-"""A log entry as it is noted when it is logged, for the least that a line can cost.
-
-Its seq, when it was logged in seconds since the epoch, the level's number, the message, the
-attempt, and the fields. What it takes to be a ``LogEntry`` is done if somebody reads it.
-"""
 
 
 def read_noted(noted: Noted) -> LogEntry:

@@ -210,7 +210,8 @@ def configure(observer: Observer) -> None:
 def task_tree() -> Iterator[None]:
     yield
     logger = logging.getLogger("fastapi_taskflow.task")
-    logger.handlers, logger.level = [], logging.NOTSET
+    logger.handlers = []
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("task_tree")
