@@ -27,6 +27,7 @@ from fastapi_taskflow import (
     get_task_context,
     task_log,
 )
+from fastapi_taskflow.loggers import queued
 from fastapi_taskflow.loggers.queued import QUEUE_SIZE
 
 PATIENCE = 30.0
@@ -73,6 +74,60 @@ def test_all_lines_are_in_the_file_after_a_run(tmp_path: Path, mode: str) -> Non
     assert messages(path.read_text()) == expected
     stats = manager.observer_stats()["FileLogger"]
     assert (stats.delivered, stats.errors, stats.queued) == (3002, 0, 0)
+
+
+@pytest.fixture
+def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread gathers until somebody waits for it."""
+    monkeypatch.setattr(queued, "GATHERING", 3600.0)
+    monkeypatch.setattr(queued, "GLANCE", 3600.0)
+
+
+@pytest.mark.usefixtures("endless_gathering")
+@pytest.mark.parametrize("times", [1, 3])
+def test_whoever_waits_for_the_lines_does_not_wait_for_more_of_them(
+    tmp_path: Path, times: int
+) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)], drain_timeout=PATIENCE)
+
+    for _ in range(times):
+        manager.run(log_many, 3)
+
+    assert messages(path.read_text()) == [f"line {number}" for number in range(3)] * times
+
+
+@pytest.mark.usefixtures("endless_gathering")
+def test_what_has_gathered_is_written_when_the_queue_is_half_full(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)], drain_timeout=PATIENCE)
+
+    def body() -> None:
+        log_many(QUEUE_SIZE // 2 + 1)
+        until = time.monotonic() + PATIENCE
+        while manager.observer_stats()["FileLogger"].queued and time.monotonic() < until:
+            time.sleep(0.001)
+        assert len(messages(path.read_text())) > QUEUE_SIZE // 2
+
+    record = manager.run(body)
+
+    assert record.error is None
+    assert manager.observer_stats()["FileLogger"].delivered == QUEUE_SIZE // 2 + 1
+
+
+def test_a_single_line_is_written_though_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path, queued=True)])
+
+    def body() -> None:
+        for number in range(20):
+            task_log(f"line {number}")
+            until = time.monotonic() + PATIENCE
+            while manager.observer_stats()["FileLogger"].queued and time.monotonic() < until:
+                time.sleep(0.0001)
+            assert len(messages(path.read_text())) == number + 1
+
+    assert manager.run(body).error is None
 
 
 def test_standard_output_gets_all_lines(capfd: pytest.CaptureFixture[str]) -> None:
