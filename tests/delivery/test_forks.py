@@ -110,7 +110,7 @@ def test_a_child_that_exits_says_nothing_of_its_parents_tasks(
 
 BUSY_PARENT = """
 os.chdir(sys.argv[2])
-observers = [InMemoryLogger(capacity=10), FileLogger("a.log", queued=how == "queued",
+observers = [InMemoryLogger(capacity=10), FileLogger("a.log", queued=how == "queued", max_bytes=0,
                                                      log_lifecycle=True)]
 manager = TaskManager(loggers=observers, redact=["secret"], capture_loggers=["app"])
 stopped = threading.Event()
