@@ -15,6 +15,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.levels import level_name
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queue import DeliveryQueue
+from fastapi_taskflow.loggers.turns import GLIMPSE
 from fastapi_taskflow.records import is_lifecycle
 
 QUEUE_SIZE = 10_000
@@ -29,7 +30,7 @@ BURST = 5
 """Records that must have come between two looks, if more are to be waited for."""
 
 CHECK = 256
-"""After how many records that wait it is made sure that the thread still lives."""
+"""After how many records it is made sure that the thread lives, and, if many wait, can work."""
 
 T = TypeVar("T")
 
@@ -155,6 +156,8 @@ class QueuedHandler(logging.Handler, Generic[T]):
             self._wake()
         if waiting * 2 > self.queue_size:
             self._hurry()
+            if not waiting % CHECK:
+                time.sleep(GLIMPSE)  # the thread has its turn now, rather than too late for a line
 
     def _wake(self) -> bool:
         """See to it that the queue is looked at. The lock is held: the thread can't be leaving.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
-PATIENCE = 0.003
-"""Seconds for which a thread may log without the loop having had a turn."""
+PATIENCE = 0.006
+"""Seconds for which threads may log without the loop having had a turn.
 
-GLIMPSE = 1e-6
-"""Seconds to sleep so that another thread runs: the system makes some 60 microseconds of it."""
+That is more than the 5 ms after which the loop's thread demands the interpreter by itself: a thread
+that gave it up before, in vain, would only have those 5 ms begin anew.
+"""
+
+GLIMPSE = 50e-6
+"""Seconds to sleep so that a thread which waits runs: the system needs some time to wake it."""
 
 
 class Turns:
