@@ -192,7 +192,9 @@ class Clients:
         with contextlib.suppress(httpx.TransportError), httpx.Client(timeout=PATIENCE) as client:
             while True:
                 for name in BODIES:
-                    answer = client.post(f"{self._url}/{name}").raise_for_status()
+                    answer = client.post(f"{self._url}/{name}")
+                    if answer.is_server_error:
+                        return
                     self.tasks[answer.json()["task_id"]] = name
                 if len(self.tasks) > 300:
                     self._enough.set()
@@ -247,8 +249,12 @@ def test_a_server_that_is_told_to_stop_under_load_loses_nothing(
     code = server.stop()
 
     clients.end()
+    said = "".join(server.said)
+    # uvicorn doesn't tell a connection that it accepts just then, and shuts the app down: what
+    # such a client asks for is refused.
+    refused = said.count("ShuttingDownError: can't enqueue")
+    assert said.count("Traceback") == said.count("ERROR") == refused, said
     assert code == (-signal.SIGTERM if workers == 1 else 0)
-    assert [line for line in server.said if "Traceback" in line or "ERROR" in line] == []
     expected = {task_id: EXPECTED[name] for task_id, name in {**clients.tasks, **stuck}.items()}
     for name in ("sync.jsonl", "queued.jsonl", "told.jsonl"):
         found = told(tmp_path, name)
