@@ -26,6 +26,9 @@ MODES = ("rotate", "watched")
 RECHECK_SECONDS = 0.01
 """How long a rotating file may be deleted or renamed before it is made anew."""
 
+UNSEEN_BYTES = 1024 * 1024
+"""More than other processes write in that time: with so much room no file is over its size."""
+
 ROLL_AGAIN_SECONDS = 5.0
 """How long a file that could not be rolled takes lines before that is tried again."""
 
@@ -107,7 +110,10 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             size = self._size + len(data)
         stream.append(data, lines)
         if self._rolls:
-            end = stream.tell()
+            # To ask where the file ends costs as much as the write. While it is far from full, and
+            # nobody else was seen to write to it, it is asked only when its name is looked at.
+            is_sure = not self._shared and size <= self.maxBytes - UNSEEN_BYTES
+            end = size if is_sure else stream.tell()
             if end == size:
                 self._size = size
             elif self._note_size(end, size) and os.fstat(stream.fileno()).st_nlink == 0:
