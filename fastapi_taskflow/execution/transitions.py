@@ -62,11 +62,11 @@ class Progress:
 
     def start(self) -> bool:
         """The body starts now. Returns whether it may."""
-        now = datetime.now(UTC)
-        first = self.first_start or now
-        before = (now - first).total_seconds()  # in a process that is dead: by the clock it had
-        self.started = time.monotonic() - max(before, 0.0)
-        return self._move(TaskStatus.RUNNING, start_time=first, progress=None)
+        now, self.started = datetime.now(UTC), time.monotonic()
+        first = self.first_start
+        if first is not None:  # in a process that is dead: by the clock it had
+            self.started -= max((now - first).total_seconds(), 0.0)
+        return self._move(TaskStatus.RUNNING, start_time=first or now, progress=None)
 
     def retry(self) -> bool:
         """Another attempt starts: no news, but state. Returns whether the task still runs."""
@@ -121,10 +121,12 @@ class Progress:
         says_why: bool = True,
         **changes: Any,
     ) -> bool:
-        changes.update(end_time=datetime.now(UTC), duration=self._duration())
         if failure is not None:
             changes.update(error=failure.error, stacktrace=failure.stacktrace)
-        return self._move(status, failure, says_why=says_why, **changes)
+        end, duration = datetime.now(UTC), self._duration()
+        return self._move(
+            status, failure, says_why=says_why, end_time=end, duration=duration, **changes
+        )
 
     def _move(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +51,15 @@ def test_the_record_tells_all_of_a_task(manager: TaskManager, body: Any) -> None
     assert (record.error, record.stacktrace) == (None, None)
     assert record.logs == ["2026-01-01T12:00:00Z hello ada"]
     assert record == manager.get_task(record.task_id)
+
+
+def test_a_tasks_id_is_a_random_uuid(manager: TaskManager) -> None:
+    ids = [manager.run(greet, "Ann").task_id for _ in range(20)]
+
+    for task_id in ids:
+        made = uuid.UUID(task_id)
+        assert (str(made), made.version, made.variant) == (task_id, 4, uuid.RFC_4122)
+    assert len(set(ids)) == len(ids)
 
 
 def test_arguments_and_results_are_not_in_a_records_repr(manager: TaskManager) -> None:
