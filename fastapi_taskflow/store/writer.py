@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -28,6 +28,9 @@ MAX_TAKEN = 10_000
 JOIN_SECONDS = 1.0
 """How long the thread may take to end: it has nothing left to write, or can't."""
 
+GATHER_SECONDS = 0.01
+"""How long changes gather for which nobody waits: what follows soon is written with them."""
+
 RETRY_SECONDS = 0.5
 REPORT_SECONDS = 60.0
 
@@ -37,18 +40,20 @@ class _Waiter(NamedTuple):
 
     goal: int
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 class Writer:
     """Writes what it is given, in order: while one batch is written, the next one gathers.
 
-    Any thread may give; nobody ever waits, but in ``flush`` and ``close``.
+    Any thread may give; nobody ever waits, but in ``flush`` and ``close``. What somebody waits for
+    is written at once; the rest within ``GATHER_SECONDS``, without waking the thread each time:
+    it wakes by itself until there was nothing for so long.
 
     Args:
         database: Where to write.
@@ -73,9 +78,13 @@ class Writer:
         self._reported_dropped = 0
         self._look_at = MAX_QUEUED_TASKS + MAX_QUEUED_TASKS // 10
         self._given = 0
+        self._wanted = 0  # up to here, somebody waits
         self._written = 0
-        self._changed = threading.Condition()
-        self._waiters: list[_Waiter] = []
+        lock = threading.RLock()  # of the garbage collector, too: it may call stop()
+        self._changed = threading.Condition(lock)
+        self._needed = threading.Condition(lock)  # what the thread waits for
+        self._sleeps = False
+        self._waiters: dict[asyncio.Future[None], _Waiter] = {}  # by rising goals
         self._failing_since: float | None = None
         self._taken: dict[str, str] = {}
         self._thread: threading.Thread | None = None
@@ -84,7 +93,8 @@ class Writer:
 
     def record(self, record: TaskRecord, *, new: bool = False) -> None:
         """Write a record as it is now; what it was before need not be written any more."""
-        if record.status.is_final:  # it may wait for long: not with what isn't written
+        if record.status.is_final and (record.args or record.kwargs or record.result is not None):
+            # It may wait for long: not with what isn't written.
             record = changed(record, args=(), kwargs={}, result=None)
         with self._changed:
             gathered = self._gathered
@@ -127,6 +137,7 @@ class Writer:
             goal = self._given
             if self._has_failed_for(timeout):
                 timeout = 0.0
+            self._want(goal)
             return self._changed.wait_for(lambda: self._written >= goal, timeout)
 
     async def flush_async(self, timeout: float) -> bool:
@@ -135,19 +146,25 @@ class Writer:
         Where the database has taken nothing for longer than the timeout already, there is no
         waiting.
         """
+        goal = self._given
+        if self._written >= goal or self._has_failed_for(timeout):
+            return self._written >= goal
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         with self._changed:
-            goal = self._given
-            if self._written >= goal or self._has_failed_for(timeout):
-                return self._written >= goal
-            loop = asyncio.get_running_loop()
-            waiter = _Waiter(goal, loop, loop.create_future())
-            self._waiters.append(waiter)
+            if self._written >= goal:
+                return True
+            self._waiters[future] = _Waiter(goal, loop)
+        # Not at once: others that run on this turn of the loop have their changes written with it.
+        loop.call_soon(self._want_soon, goal)
+        # A timer and a bare future: asyncio.wait() does the same for three times the cost.
+        timer = loop.call_later(timeout, _resolve, [future])
         try:
-            await asyncio.wait({waiter.future}, timeout=timeout)
+            await future
         finally:
+            timer.cancel()
             with self._changed:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._waiters.pop(future, None)
         return self._written >= goal
 
     def close(self, timeout: float) -> None:
@@ -171,7 +188,7 @@ class Writer:
         """End the thread without waiting for it, after what it is writing."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._needed.notify()
 
     def _gave(self) -> None:
         self._given += 1
@@ -181,7 +198,22 @@ class Writer:
                 target=self._run, name="fastapi_taskflow-store", daemon=True
             )
             self._thread.start()
-        self._changed.notify_all()
+        elif self._sleeps:
+            self._sleeps = False
+            self._needed.notify()
+
+    def _want_soon(self, goal: int) -> None:
+        if goal > self._wanted:  # else another waiter's turn has done it
+            with self._changed:
+                self._want(self._given)
+
+    def _want(self, goal: int) -> None:
+        if goal > self._wanted:
+            self._wanted = goal
+            self._needed.notify()
+
+    def _is_needed(self) -> bool:
+        return self._closing or self._wanted > self._written
 
     def _run(self) -> None:
         while self._wait_for_work():
@@ -193,7 +225,12 @@ class Writer:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._written < self._given or self._closing)
+            self._needed.wait_for(self._is_needed, GATHER_SECONDS)
+            while self._written >= self._given and not self._closing:
+                self._sleeps = True
+                self._needed.wait()
+                self._sleeps = False
+                self._needed.wait_for(self._is_needed, GATHER_SECONDS)
             if self._written < self._given:
                 return True
             self._thread = None  # under the lock: what comes from now on starts another thread
@@ -221,14 +258,25 @@ class Writer:
             self._written = goal
             self._failing_since = None
             self._changed.notify_all()
-            reached = [waiter for waiter in self._waiters if waiter.goal <= goal]
-            self._waiters = [waiter for waiter in self._waiters if waiter.goal > goal]
+            reached = self._reached(goal)
         if self._dropped > self._reported_dropped:
             self._report_dropped()
-        for waiter in reached:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
-                waiter.loop.call_soon_threadsafe(_resolve, waiter.future)
+        for loop, futures in reached.items():
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody waits there
+                loop.call_soon_threadsafe(_resolve, futures)
         return True
+
+    def _reached(self, goal: int) -> dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]:
+        """Those who have waited for no more than this: by loop, as waking a loop has its cost."""
+        reached: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for future, waiter in self._waiters.items():
+            if waiter.goal > goal:
+                break
+            reached.setdefault(waiter.loop, []).append(future)
+        for futures in reached.values():
+            for future in futures:
+                del self._waiters[future]
+        return reached
 
     def _has_failed_for(self, seconds: float) -> bool:
         since = self._failing_since
@@ -259,7 +307,7 @@ class Writer:
     def _pause(self) -> bool:
         """Wait before another try. Returns whether the thread is to end."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)
+            return self._needed.wait_for(lambda: self._closing, RETRY_SECONDS)
 
     def _give_back(self) -> None:
         with self._changed:
