@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row
@@ -47,6 +48,8 @@ _CHANGING = (
 )
 """What of it may be another value later, beside the status."""
 
+_KEPT = tuple(name for name in FIELDS if name not in (*_CHANGING, "status"))
+
 _PROGRESS = (tasks.c.progress_done, tasks.c.progress_total, tasks.c.progress_message)
 
 RECORD = (*(tasks.c[name] for name in FIELDS), *_PROGRESS)
@@ -66,34 +69,48 @@ _EXACT = 2.0**53
 
 _ENTRY_FIELDS = ("seq", "timestamp", "level", "message", "attempt", "extra")
 
+CHANGED = (*_CHANGING, "status", "result", "search", *(column.name for column in _PROGRESS))
+"""The columns of ``change_row()``."""
+
+ADDED = (*_KEPT, "args", *CHANGED)
+"""The columns of ``task_row()``."""
+
+TAGGED = ("task_id", "key", "value")
+"""The columns of ``tag_rows()``."""
+
+LOGGED = ("task_id", *_ENTRY_FIELDS)
+"""The columns of ``entry_row()``."""
+
+_kept_of = attrgetter(*_KEPT)
+_changing_of = attrgetter(*_CHANGING)
+_entry_of = attrgetter(*_ENTRY_FIELDS)
+
 ENTRY = tuple(entries.c[name] for name in _ENTRY_FIELDS)
 """The columns to read a log entry from."""
 
 
-def task_row(record: TaskRecord) -> dict[str, Any]:
+def task_row(record: TaskRecord) -> tuple[Any, ...]:
     """A record as a new row."""
-    row = {name: getattr(record, name) for name in FIELDS}
-    return {**row, **change_row(record), "args": record.packed}
+    return (*_kept_of(record), record.packed, *change_row(record))
 
 
-def change_row(record: TaskRecord) -> dict[str, Any]:
+def change_row(record: TaskRecord) -> tuple[Any, ...]:
     """What of a record's row may have changed."""
-    row = {name: getattr(record, name) for name in _CHANGING}
     error = None if record.error is None else cut(record.error)
     search = searchable(record.task_id, cut(record.func_name), error)
-    row.update(status=record.status.value, result=record.packed_result, search=search)
-    return {**row, **_progress_row(record)}
+    rest = (record.status.value, record.packed_result, search)
+    return (*_changing_of(record), *rest, *_progress_row(record))
 
 
-def tag_rows(record: TaskRecord) -> Iterator[dict[str, str]]:
+def tag_rows(record: TaskRecord) -> Iterator[tuple[str, str, str]]:
     """A record's tags as rows."""
     for key, value in record.tags.items():
-        yield {"task_id": record.task_id, "key": key, "value": value}
+        yield record.task_id, key, value
 
 
-def entry_row(task_id: str, entry: LogEntry) -> dict[str, Any]:
+def entry_row(task_id: str, entry: LogEntry) -> tuple[Any, ...]:
     """A task's log entry as a row."""
-    return {"task_id": task_id, **{name: getattr(entry, name) for name in _ENTRY_FIELDS}}
+    return (task_id, *_entry_of(entry))
 
 
 def record_of(row: Row[Any]) -> TaskRecord:
@@ -104,15 +121,12 @@ def record_of(row: Row[Any]) -> TaskRecord:
     return TaskRecord(**{**values, "status": TaskStatus(values["status"]), "progress": progress})
 
 
-def _progress_row(record: TaskRecord) -> dict[str, Any]:
+def _progress_row(record: TaskRecord) -> tuple[float | None, float | None, str | None]:
     progress = record.progress
     if progress is None:
-        return {column.name: None for column in _PROGRESS}
-    return {
-        "progress_done": float(progress.done),
-        "progress_total": None if progress.total is None else float(progress.total),
-        "progress_message": progress.message,
-    }
+        return None, None, None
+    total = None if progress.total is None else float(progress.total)
+    return float(progress.done), total, progress.message
 
 
 def _number(value: Any) -> Any:

@@ -8,13 +8,7 @@ import weakref
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    bindparam,
-    or_,
-)
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
@@ -38,13 +32,8 @@ from fastapi_taskflow.store.rows import (
     tag_rows,
     task_row,
 )
-from fastapi_taskflow.store.schema import (
-    UNFINISHED,
-    entries,
-    tags,
-    tasks,
-    versions,
-)
+from fastapi_taskflow.store.schema import UNFINISHED, tasks, versions
+from fastapi_taskflow.store.statements import Statements
 
 
 class Database(Reads):
@@ -91,6 +80,7 @@ class Database(Reads):
         with self._opening:
             if self._engine is None:
                 self._engine = prepared(self._connections)
+                self._statements = Statements(self._engine.dialect)
                 self._closing = weakref.finalize(self, self._connections.close, self._engine)
                 self._closing.atexit = False  # at exit, the manager closes
             elif self._is_lost:
@@ -156,13 +146,13 @@ class Database(Reads):
             with self.transaction() as connection:
                 doubt.resolve(connection)
                 old = [record for record in added if doubt.is_added(record)]
-                _change(connection, [*old, *changed])  # first: one that ends may free a key
+                self._change(connection, [*old, *changed])  # first: one that ends may free a key
                 new = [record for record in added if not doubt.is_added(record)]
                 taken = take_keys(connection, new)
                 new = [record for record in new if record.task_id not in taken]
                 late = [item for item in logged if not doubt.is_logged(item[1])]
                 doubt.sending(new, late)
-                _add(connection, new, late)
+                self._add(connection, new, late)
             self._check_file()
             if self.remade != file:  # another thread has noticed
                 raise _lost()
@@ -202,6 +192,22 @@ class Database(Reads):
                 raise
             raise StoreError(self.name, reason_of(error, self.url)) from error
 
+    def _change(self, connection: Connection, changed: Collection[TaskRecord]) -> None:
+        if changed:
+            rows = [(*change_row(record), record.task_id, record.owner) for record in changed]
+            self._statements.change.execute(connection, rows)
+
+    def _add(
+        self, connection: Connection, added: Collection[TaskRecord], logged: Collection[Logged]
+    ) -> None:
+        if added:
+            self._statements.add.execute(connection, [task_row(record) for record in added])
+            tagged = [row for record in added for row in tag_rows(record)]
+            if tagged:  # a task's tags never change
+                self._statements.tag.execute(connection, tagged)
+        if logged:
+            self._statements.log.execute(connection, [entry_row(*item) for item in logged])
+
     def _check_file(self) -> None:
         """Notice a SQLite file that is gone: SQLite goes on writing where nobody reads it.
 
@@ -234,26 +240,3 @@ def _gate_of(url: URL) -> AbstractContextManager[None]:
 def _lost() -> FileNotFoundError:
     what = "its file was deleted or replaced, and what it had is lost; a new one is made"
     return FileNotFoundError(errno.ENOENT, what)
-
-
-def _change(connection: Connection, changed: Collection[TaskRecord]) -> None:
-    if changed:
-        own = or_(tasks.c.owner.is_(None), tasks.c.owner == bindparam("own"))
-        statement = tasks.update().where(tasks.c.task_id == bindparam("id"), own)
-        connection.execute(
-            statement,
-            [
-                {**change_row(record), "id": record.task_id, "own": record.owner}
-                for record in changed
-            ],
-        )
-
-
-def _add(connection: Connection, added: Collection[TaskRecord], logged: Collection[Logged]) -> None:
-    if added:
-        connection.execute(tasks.insert(), [task_row(record) for record in added])
-        tagged = [row for record in added for row in tag_rows(record)]
-        if tagged:  # a task's tags never change
-            connection.execute(tags.insert(), tagged)
-    if logged:
-        connection.execute(entries.insert(), [entry_row(*item) for item in logged])

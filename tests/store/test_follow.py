@@ -24,6 +24,7 @@ from fastapi_taskflow.store.others import Others
 from fastapi_taskflow.store.rows import entry_row
 from fastapi_taskflow.store.schema import entries
 from fastapi_taskflow.store.sql import Database
+from fastapi_taskflow.store.statements import Statements
 from fastapi_taskflow.store.window import MAX_SEEN, Window
 
 PATIENCE = 30.0
@@ -183,9 +184,9 @@ def test_an_entry_that_is_committed_late_is_told(
         manager = TaskManager(snapshot_db=where)
         async with manager, aclosing(manager.watch()) as events:
             with database.transaction() as late:
-                late.execute(entries.insert(), entry_row("a", entry("late")))
+                Statements(late.dialect).log.execute(late, [entry_row("a", entry("late"))])
                 with database.transaction() as early:
-                    early.execute(entries.insert(), entry_row("b", entry("early")))
+                    Statements(early.dialect).log.execute(early, [entry_row("b", entry("early"))])
                 first = await messages(events, 1)
             return first + await messages(events, 1)
 
