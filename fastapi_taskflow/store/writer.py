@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable
 
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.batches import Batch, Waiting
 from fastapi_taskflow.store.record import LogEntry, TaskRecord, changed
 from fastapi_taskflow.store.refusals import Refusals
 from fastapi_taskflow.store.sql import Database
+from fastapi_taskflow.store.waiters import Parties, Party
 
 MAX_QUEUED_ENTRIES = 100_000
 """Log entries that may wait while the database takes none; older ones are dropped then."""
@@ -33,19 +33,6 @@ GATHER_SECONDS = 0.01
 
 RETRY_SECONDS = 0.5
 REPORT_SECONDS = 60.0
-
-
-class _Waiter(NamedTuple):
-    """Somebody on a loop who waits until so much is written."""
-
-    goal: int
-    loop: asyncio.AbstractEventLoop
-
-
-def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
 
 
 class Writer:
@@ -84,7 +71,8 @@ class Writer:
         self._changed = threading.Condition(lock)
         self._needed = threading.Condition(lock)  # what the thread waits for
         self._sleeps = False
-        self._waiters: dict[asyncio.Future[None], _Waiter] = {}  # by rising goals
+        self._forming = Parties(self._set_out)
+        self._parties: deque[Party] = deque()  # those that wait, by rising goals
         self._failing_since: float | None = None
         self._taken: dict[str, str] = {}
         self._thread: threading.Thread | None = None
@@ -147,24 +135,8 @@ class Writer:
         waiting.
         """
         goal = self._given
-        if self._written >= goal or self._has_failed_for(timeout):
-            return self._written >= goal
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        with self._changed:
-            if self._written >= goal:
-                return True
-            self._waiters[future] = _Waiter(goal, loop)
-        # Not at once: others that run on this turn of the loop have their changes written with it.
-        loop.call_soon(self._want_soon, goal)
-        # A timer and a bare future: asyncio.wait() does the same for three times the cost.
-        timer = loop.call_later(timeout, _resolve, [future])
-        try:
-            await future
-        finally:
-            timer.cancel()
-            with self._changed:
-                self._waiters.pop(future, None)
+        if self._written < goal and not self._has_failed_for(timeout):
+            await self._forming.wait(timeout)
         return self._written >= goal
 
     def close(self, timeout: float) -> None:
@@ -202,10 +174,14 @@ class Writer:
             self._sleeps = False
             self._needed.notify()
 
-    def _want_soon(self, goal: int) -> None:
-        if goal > self._wanted:  # else another waiter's turn has done it
-            with self._changed:
-                self._want(self._given)
+    def _set_out(self, party: Party, timeout: float) -> None:
+        with self._changed:
+            party.wait_for(self._given, timeout)
+            if self._written < party.goal:
+                self._parties.append(party)
+                self._want(party.goal)
+                return
+        party.end()
 
     def _want(self, goal: int) -> None:
         if goal > self._wanted:
@@ -258,24 +234,19 @@ class Writer:
             self._written = goal
             self._failing_since = None
             self._changed.notify_all()
-            reached = self._reached(goal)
+            reached = self._reached()
         if self._dropped > self._reported_dropped:
             self._report_dropped()
-        for loop, futures in reached.items():
-            with contextlib.suppress(RuntimeError):  # it is closed: nobody waits there
-                loop.call_soon_threadsafe(_resolve, futures)
+        for party in reached:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
+                party.loop.call_soon_threadsafe(party.end)
         return True
 
-    def _reached(self, goal: int) -> dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]:
-        """Those who have waited for no more than this: by loop, as waking a loop has its cost."""
-        reached: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for future, waiter in self._waiters.items():
-            if waiter.goal > goal:
-                break
-            reached.setdefault(waiter.loop, []).append(future)
-        for futures in reached.values():
-            for future in futures:
-                del self._waiters[future]
+    def _reached(self) -> list[Party]:
+        """Those who have waited for no more than what is written."""
+        reached = []
+        while self._parties and self._parties[0].goal <= self._written:
+            reached.append(self._parties.popleft())
         return reached
 
     def _has_failed_for(self, seconds: float) -> bool:
