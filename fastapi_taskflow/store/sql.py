@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fastapi_taskflow.errors import StoreError
-from fastapi_taskflow.fork import ForkGate, restart_after_fork
+from fastapi_taskflow.fork import ForkGate, leave_to_parent, restart_after_fork
 from fastapi_taskflow.store.connections import Connections
 from fastapi_taskflow.store.dialects import (
     WRITES,
@@ -22,6 +22,7 @@ from fastapi_taskflow.store.dialects import (
     reason_of,
 )
 from fastapi_taskflow.store.doubt import Doubt, Logged
+from fastapi_taskflow.store.held import Held
 from fastapi_taskflow.store.keys import take_keys
 from fastapi_taskflow.store.preparation import prepared
 from fastapi_taskflow.store.reads import Reads
@@ -50,6 +51,7 @@ class Database(Reads):
         self.url = connections.url
         self._connections = connections
         self._engine: Engine | None = None
+        self._held: Held | None = None
         self._gate = _gate_of(self.url)
         self._file: tuple[int, int] | None = None
         self._is_lost = False
@@ -64,7 +66,8 @@ class Database(Reads):
         if self._engine is not None:
             self._closing.detach()
             self._connections.leave(self._engine)
-            self._engine = None
+            leave_to_parent(self._held)
+            self._engine = self._held = None
 
     @property
     def name(self) -> str:
@@ -81,7 +84,11 @@ class Database(Reads):
             if self._engine is None:
                 self._engine = prepared(self._connections)
                 self._statements = Statements(self._engine.dialect)
-                self._closing = weakref.finalize(self, self._connections.close, self._engine)
+                if self.url.get_backend_name() == "sqlite":
+                    self._held = Held(self._engine)
+                self._closing = weakref.finalize(
+                    self, _close, self._connections, self._engine, self._held
+                )
                 self._closing.atexit = False  # at exit, the manager closes
             elif self._is_lost:
                 self._connections.close(prepared(self._connections))
@@ -94,8 +101,8 @@ class Database(Reads):
         """Close all connections; idempotent."""
         if self._engine is not None:
             self._closing.detach()  # called, it would do nothing once the interpreter is to exit
-            self._connections.close(self._engine)
-            self._engine = None
+            _close(self._connections, self._engine, self._held)
+            self._engine = self._held = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -113,6 +120,25 @@ class Database(Reads):
                 if may_pass(error):  # a server that takes writes again may not take them by this
                     connection.invalidate()  # connection: one made while it was read-only, say
                 raise
+
+    @contextmanager
+    def batch(self, file: int) -> Iterator[Connection]:
+        """A transaction of the thread that writes batches.
+
+        It keeps its connection to a SQLite file; one to a server may be of a user's pool.
+
+        Args:
+            file: What ``remade`` was when the file was looked at.
+
+        Raises:
+            SQLAlchemyError: It could not be written now.
+        """
+        if self._held is None:
+            with self.transaction() as connection:
+                yield connection
+        else:
+            with self._gate, self._held.transaction(file) as connection:
+                yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -143,7 +169,7 @@ class Database(Reads):
         self.open()
         file = self.remade
         try:
-            with self.transaction() as connection:
+            with self.batch(file) as connection:
                 doubt.resolve(connection)
                 old = [record for record in added if doubt.is_added(record)]
                 self._change(connection, [*old, *changed])  # first: one that ends may free a key
@@ -226,6 +252,12 @@ class Database(Reads):
         self.open()
         assert self._engine is not None  # open() has returned
         return self._engine
+
+
+def _close(connections: Connections, engine: Engine, held: Held | None) -> None:
+    if held is not None:
+        held.close()
+    connections.close(engine)
 
 
 def _gate_of(url: URL) -> AbstractContextManager[None]:

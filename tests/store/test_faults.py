@@ -219,8 +219,8 @@ class Overtaken(Database):
     """Its file is deleted at the end of a transaction, and made anew for another thread."""
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        with super().transaction() as connection:
+    def batch(self, file: int) -> Iterator[Any]:
+        with super().batch(file) as connection:
             yield connection
         for each in Path(self.url.database or "").parent.iterdir():
             each.unlink()
