@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -206,9 +206,9 @@ class SnapshotStore(TaskStore):
         """The task that has a flushed task's idempotency key in the database."""
         return self._writer.holder(task_id)
 
-    async def flush_async(self, timeout: float) -> bool:
+    def flush_async(self, timeout: float) -> Coroutine[Any, Any, bool]:
         """Wait on an event loop until all that happened so far is in the database."""
-        return await self._writer.flush_async(timeout)
+        return self._writer.flush_async(timeout)
 
     def close(self, timeout: float) -> None:
         """Flush, and disconnect; what this process leaves behind is others' from now on."""

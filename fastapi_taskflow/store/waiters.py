@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Callable
 
 
@@ -22,16 +24,21 @@ class Party:
         self._futures: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    async def join(self) -> None:
-        """Wait with the others."""
+    def join(self) -> asyncio.Future[None]:
+        """Wait with the others: for this."""
         future = self.loop.create_future()
         self._futures.append(future)
-        await future
+        return future
 
     def wait_for(self, goal: int, timeout: float) -> None:
         """Wait until so much is written, for at most so many seconds; nobody joins from now on."""
         self.goal = goal
         self._timer = self.loop.call_later(timeout, self.end)
+
+    def wake(self) -> None:
+        """Have them all go on; called by any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+            self.loop.call_soon_threadsafe(self.end)
 
     def end(self) -> None:
         """Have them all go on; called on the loop."""
@@ -44,7 +51,7 @@ class Party:
 
 
 class Parties:
-    """Finds the party to join.
+    """Finds the party to join, and those that have waited long enough.
 
     Args:
         set_out: Called at the end of the loop's turn with a party that nobody joins any more, and
@@ -53,10 +60,11 @@ class Parties:
 
     def __init__(self, set_out: Callable[[Party, float], None]) -> None:
         self._set_out = set_out
+        self._waiting: deque[Party] = deque()  # by rising goals
         self._open: dict[tuple[asyncio.AbstractEventLoop, float], Party] = {}
 
-    async def wait(self, timeout: float) -> None:
-        """Wait until all that is given up to the end of this turn is written."""
+    def join(self, timeout: float) -> asyncio.Future[None]:
+        """What ends when all that is given up to the end of this turn is written, or then."""
         loop = asyncio.get_running_loop()
         party = self._open.get((loop, timeout))
         if party is None:
@@ -65,7 +73,18 @@ class Parties:
                     self._open.pop((known, seconds), None)
             party = self._open[loop, timeout] = Party(loop)
             loop.call_soon(self._close, loop, timeout)
-        await party.join()
+        return party.join()
+
+    def add(self, party: Party) -> None:
+        """A party waits, for no less than any other."""
+        self._waiting.append(party)
+
+    def reached(self, written: int) -> list[Party]:
+        """Those that have waited for no more than what is written, which are forgotten."""
+        reached = []
+        while self._waiting and self._waiting[0].goal <= written:
+            reached.append(self._waiting.popleft())
+        return reached
 
     def _close(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         party = self._open.pop((loop, timeout), None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -67,12 +65,11 @@ class Writer:
         self._given = 0
         self._wanted = 0  # up to here, somebody waits
         self._written = 0
-        lock = threading.RLock()  # of the garbage collector, too: it may call stop()
-        self._changed = threading.Condition(lock)
-        self._needed = threading.Condition(lock)  # what the thread waits for
+        self._lock = threading.RLock()  # of the garbage collector, too: it may call stop()
+        self._changed = threading.Condition(self._lock)
+        self._needed = threading.Condition(self._lock)  # what the thread waits for
         self._sleeps = False
-        self._forming = Parties(self._set_out)
-        self._parties: deque[Party] = deque()  # those that wait, by rising goals
+        self._parties = Parties(self._set_out)
         self._failing_since: float | None = None
         self._taken: dict[str, str] = {}
         self._thread: threading.Thread | None = None
@@ -84,7 +81,7 @@ class Writer:
         if record.status.is_final and (record.args or record.kwargs or record.result is not None):
             # It may wait for long: not with what isn't written.
             record = changed(record, args=(), kwargs={}, result=None)
-        with self._changed:
+        with self._lock:
             gathered = self._gathered
             gathered.records[record.task_id] = record
             if new:
@@ -95,7 +92,7 @@ class Writer:
 
     def entry(self, task_id: str, entry: LogEntry) -> None:
         """Write a log entry."""
-        with self._changed:
+        with self._lock:
             if len(self._gathered.entries) >= MAX_QUEUED_ENTRIES:
                 self._gathered.entries.popleft()
                 self._dropped += 1
@@ -104,7 +101,7 @@ class Writer:
 
     def waiting(self, task_id: str) -> Waiting:
         """What of a task may not be in the database yet; what is not in here is there."""
-        with self._changed:
+        with self._lock:
             batches = (self._in_hand, self._gathered)
             records = [batch.records[task_id] for batch in batches if task_id in batch.records]
             return Waiting(
@@ -121,7 +118,7 @@ class Writer:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was given so far is written, for at most so many seconds."""
-        with self._changed:
+        with self._lock:
             goal = self._given
             if self._has_failed_for(timeout):
                 timeout = 0.0
@@ -136,13 +133,13 @@ class Writer:
         """
         goal = self._given
         if self._written < goal and not self._has_failed_for(timeout):
-            await self._forming.wait(timeout)
+            await self._parties.join(timeout)
         return self._written >= goal
 
     def close(self, timeout: float) -> None:
         """Flush, end the thread, and report what could not be written in time; idempotent."""
         if not self.flush(timeout):
-            with self._changed:
+            with self._lock:
                 left = self._in_hand.followed_by(self._gathered)
             self._log.error(
                 "%s: %d task changes and %d log entries could not be written at shutdown",
@@ -158,7 +155,7 @@ class Writer:
 
     def stop(self) -> None:
         """End the thread without waiting for it, after what it is writing."""
-        with self._changed:
+        with self._lock:
             self._closing = True
             self._needed.notify()
 
@@ -175,10 +172,10 @@ class Writer:
             self._needed.notify()
 
     def _set_out(self, party: Party, timeout: float) -> None:
-        with self._changed:
+        with self._lock:
             party.wait_for(self._given, timeout)
             if self._written < party.goal:
-                self._parties.append(party)
+                self._parties.add(party)
                 self._want(party.goal)
                 return
         party.end()
@@ -194,13 +191,13 @@ class Writer:
     def _run(self) -> None:
         while self._wait_for_work():
             if not self._write_batch():
-                with self._changed:
+                with self._lock:
                     if self._pause():
                         self._thread = None
                         break
 
     def _wait_for_work(self) -> bool:
-        with self._changed:
+        with self._lock:
             self._needed.wait_for(self._is_needed, GATHER_SECONDS)
             while self._written >= self._given and not self._closing:
                 self._sleeps = True
@@ -213,7 +210,7 @@ class Writer:
             return False
 
     def _write_batch(self) -> bool:
-        with self._changed:
+        with self._lock:
             goal = self._given
             self._in_hand, self._gathered = self._gathered, Batch()
         try:
@@ -229,25 +226,17 @@ class Writer:
                     self._failing_since = time.monotonic()
                 self._give_back()
                 return False
-        with self._changed:
+        with self._lock:
             self._in_hand = Batch()
             self._written = goal
             self._failing_since = None
             self._changed.notify_all()
-            reached = self._reached()
+            reached = self._parties.reached(goal)
         if self._dropped > self._reported_dropped:
             self._report_dropped()
         for party in reached:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there
-                party.loop.call_soon_threadsafe(party.end)
+            party.wake()
         return True
-
-    def _reached(self) -> list[Party]:
-        """Those who have waited for no more than what is written."""
-        reached = []
-        while self._parties and self._parties[0].goal <= self._written:
-            reached.append(self._parties.popleft())
-        return reached
 
     def _has_failed_for(self, seconds: float) -> bool:
         since = self._failing_since
@@ -277,11 +266,11 @@ class Writer:
 
     def _pause(self) -> bool:
         """Wait before another try. Returns whether the thread is to end."""
-        with self._changed:
+        with self._lock:
             return self._needed.wait_for(lambda: self._closing, RETRY_SECONDS)
 
     def _give_back(self) -> None:
-        with self._changed:
+        with self._lock:
             self._gathered = self._in_hand.followed_by(self._gathered)
             self._in_hand = Batch()
             while len(self._gathered.entries) > MAX_QUEUED_ENTRIES:

@@ -196,7 +196,7 @@ done.set()
         "redactor._guard",
         "store._turn",
         "store._memory._lock",
-        "store._writer._changed",
+        "store._writer._lock",
     ],
 )
 def test_a_lock_that_is_held_at_the_fork_holds_up_no_child(
