@@ -9,9 +9,6 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from fastapi_taskflow.errors import StoreError
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.store.base import Audience
 from fastapi_taskflow.store.follow import Follower
@@ -91,7 +88,7 @@ class Poller:
             if self._follower is not None:
                 try:
                     self._follower.take_over(record)
-                except (SQLAlchemyError, StoreError, OSError) as error:
+                except Exception as error:  # noqa: BLE001  # as in _look()
                     self._report(error)
 
     def stop(self) -> None:
@@ -156,7 +153,7 @@ class Poller:
                     near = weakref.proxy(audience)
                     self._follower = Follower(self._others, self._memory, near, since)
                 has_more = self._follower.look(asked)
-        except (SQLAlchemyError, StoreError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # a driver's, or a row's that can't be read
             self._report(error)
             return False
         self._is_failing = False

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from fastapi_taskflow import LogEntry, TaskAdmin, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.loggers.watch import Published
@@ -172,6 +172,41 @@ def test_a_database_that_is_gone_is_reported_once_and_nothing_is_missed(
     caplog.set_level(logging.ERROR)
 
     assert asyncio.run(main()) == [*texts("before"), *texts("meanwhile")]
+    assert len(reports()) == 1
+
+
+def test_a_row_that_cant_be_read_ends_no_look(
+    location: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def reports() -> list[str]:
+        return [text for text in caplog.messages if "can't be watched now" in text]
+
+    def set_tags(database: Database, tags: str) -> None:
+        with database.transaction() as connection:
+            connection.execute(text("UPDATE taskflow_tasks SET tags = :tags"), {"tags": tags})
+
+    async def main(database: Database) -> list[str]:
+        manager, other = (TaskManager(snapshot_db=location) for _ in range(2))
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def held() -> None:
+            begun.set()
+            await go_on.wait()
+
+        async with manager, other:
+            running = asyncio.ensure_future(other.execute(held))
+            await begun.wait()
+            await until(lambda: [r for r in manager.store.query(QUERY) if r.start_time])
+            await asyncio.to_thread(set_tags, database, "{")
+            async with aclosing(manager.watch()) as events:
+                await until(reports)
+                await asyncio.to_thread(set_tags, database, "{}")
+                go_on.set()
+                await running
+                return await messages(events, 1)
+
+    with closing(Database(Connections(location))) as database:
+        assert asyncio.run(main(database)) == ["success"]
     assert len(reports()) == 1
 
 
