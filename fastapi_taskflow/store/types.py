@@ -64,6 +64,8 @@ class JsonText(WholeText):
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:
         """A value as JSON."""
+        if value == {}:  # most entries have no extra, and most tasks no tags
+            return "{}"
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any:
