@@ -92,9 +92,9 @@ class Unanswered(Database):
     failures: list[str]
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def batch(self, file: int) -> Iterator[Connection]:
         failure = self.failures.pop(0) if self.failures else ""
-        with super().transaction() as connection:
+        with super().batch(file) as connection:
             yield connection
             if failure == "before":
                 raise OperationalError("COMMIT", {}, Exception("gone"))
