@@ -142,9 +142,17 @@ class Database(Reads):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read by."""
+        """A connection to read by.
+
+        Raises:
+            SQLAlchemyError: It can't be read now.
+        """
         with self._gate, self._connected().connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DBAPIError:
+                self._check_file()  # it may have been replaced just before the connection was made
+                raise
 
     def write(
         self,

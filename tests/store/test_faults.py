@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from fastapi_taskflow import LogEntry, StoreError, TaskManager, TaskRecord, TaskStatus, task_log
 from fastapi_taskflow.store import MemoryStore, Query, beats, writer
@@ -213,6 +214,19 @@ def test_a_file_that_was_deleted_while_nothing_happens_is_made_anew_and_that_is_
     assert _written(path) == (1, 1)
     (report,) = said()
     assert "deleted or replaced" in report
+
+
+def test_what_fails_as_a_file_is_replaced_is_said_to_be_that(path: Path) -> None:
+    def read() -> None:
+        with database.reading() as connection:
+            take_away(path, "replaced")
+            connection.execute(text("SELECT * FROM nowhere"))
+
+    with closing(Database(Connections(str(path)))) as database:
+        database.open()
+
+        with pytest.raises(OSError, match="deleted or replaced"):
+            read()
 
 
 class Overtaken(Database):
