@@ -190,16 +190,16 @@ def kept_entry(record: logging.LogRecord) -> Kept:
 def kept_event(kept: Kept) -> LogEvent:
     """The event, a new one each time."""
     task_id, func_name, message, levelno, created, attempt, tags, extra, seq = kept
-    return LogEvent(
-        task_id=task_id,
-        func_name=func_name,
-        message=message,
-        level=level_name(levelno),
-        timestamp=datetime.fromtimestamp(created, tz=UTC),
-        attempt=attempt,
-        tags=dict(tags),
-        extra=dict(extra),
-        seq=seq,
+    return make_log_event(
+        task_id,
+        func_name,
+        message,
+        level_name(levelno),
+        datetime.fromtimestamp(created, tz=UTC),
+        attempt,
+        dict(tags),
+        dict(extra),
+        seq,
     )
 
 
@@ -219,11 +219,11 @@ def _lifecycle_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -
     )
 
 
-def level_of(event: Event) -> str:
-    """An event's level; a status change has its natural one."""
-    if isinstance(event, LogEvent):
-        return event.level
-    return level_name(LIFECYCLE_LEVELS[event.status])
+def level_of(told: LifecycleEvent | Kept) -> str:
+    """The level of what is kept of an entry; a status change has its natural one."""
+    if isinstance(told, LifecycleEvent):
+        return level_name(LIFECYCLE_LEVELS[told.status])
+    return level_name(told[3])
 
 
 def utc_time(record: logging.LogRecord) -> datetime:

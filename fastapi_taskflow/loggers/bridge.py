@@ -14,16 +14,16 @@ from typing import Any, Protocol
 
 from fastapi_taskflow.checks import Seconds, seconds, whole_number
 from fastapi_taskflow.errors import ConfigurationError, ConfigurationTypeError
-from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent
+from fastapi_taskflow.events import LifecycleEvent, LogEvent
 from fastapi_taskflow.fork import leave_to_parent, restart_after_fork
 from fastapi_taskflow.guard import is_cancelled, let_pass
 from fastapi_taskflow.levels import Level, level_number
-from fastapi_taskflow.loggers.consumer import Consumer
+from fastapi_taskflow.loggers.consumer import Consumer, Told
 from fastapi_taskflow.loggers.hooks import run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.steps import Rest, begin
-from fastapi_taskflow.records import event_from, level_of
+from fastapi_taskflow.records import event_from, is_log, kept_entry, kept_event, level_of
 
 QUEUE_SIZE = 10_000
 EVENT_TIMEOUT = 30.0
@@ -97,7 +97,7 @@ class ObserverHandler(logging.Handler):
     def start_afresh(self) -> None:
         """Begin with nothing queued, and the observer not started: its events are its parent's."""
         leave_to_parent(self._consumer)
-        self._queue: DeliveryQueue[Event] = DeliveryQueue()
+        self._queue: DeliveryQueue[Told] = DeliveryQueue()
         self._consumer = None
         self._started = False
 
@@ -150,15 +150,19 @@ class ObserverHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's event. A record of another library has none and is passed over."""
-        event = event_from(record)
-        if event is None:
+        told: Told
+        if is_log(record):
+            told = kept_entry(record)
+        elif isinstance(event := event_from(record), LifecycleEvent):
+            told = event
+        else:
             return
         ledger, queue = self.ledger, self._queue
         ledger.accepted += self.in_pipeline  # in a manager's list, its sink counts
-        if len(queue) >= self.queue_size and isinstance(event, LogEvent):
-            ledger.drop("overflow", [event.level])
+        if len(queue) >= self.queue_size and not isinstance(told, LifecycleEvent):
+            ledger.drop("overflow", [level_of(told)])
             return
-        waiting = queue.put(event)
+        waiting = queue.put(told)
         if waiting > ledger.high_water:
             ledger.high_water = waiting
         consumer = self._consumer
@@ -201,7 +205,7 @@ class ObserverHandler(logging.Handler):
             await consumer.stop()
         left = list(self._queue.take())
         self._queue.finish(len(left))
-        self.ledger.drop("shutdown", [level_of(event) for event in left])
+        self.ledger.drop("shutdown", [level_of(told) for told in left])
         if self._started:
             self._started = False
             await run_hook(self.observer.close, self.ledger, "closing")
@@ -220,7 +224,7 @@ class ObserverHandler(logging.Handler):
             self._started = True
             await run_hook(self.observer.startup, self.ledger, "starting up")
 
-    def _deliver(self, event: Event) -> Coroutine[Any, Any, None] | None:
+    def _deliver(self, told: Told) -> Coroutine[Any, Any, None] | None:
         """Tell the observer.
 
         Returns:
@@ -228,17 +232,17 @@ class ObserverHandler(logging.Handler):
             gets out of it. None where nothing is left.
         """
         try:
-            if isinstance(event, LogEvent):
-                rest = begin(self.observer.on_log(event))
+            if isinstance(told, LifecycleEvent):
+                rest = begin(self.observer.on_lifecycle(told))
             else:
-                rest = begin(self.observer.on_lifecycle(event))
+                rest = begin(self.observer.on_log(kept_event(told)))
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
-            self._failed(event, error)
+            self._failed(told, error)
             return None
-        return None if rest is None else self._deliver_rest(event, rest)
+        return None if rest is None else self._deliver_rest(told, rest)
 
-    async def _deliver_rest(self, event: Event, rest: Rest) -> None:
+    async def _deliver_rest(self, told: Told, rest: Rest) -> None:
         here = asyncio.current_task()
         limit = asyncio.timeout(self.timeout)
         try:
@@ -250,12 +254,12 @@ class ObserverHandler(logging.Handler):
             let_pass(error, within=here)
             if limit.expired():
                 error = TimeoutError(f"not done in {self.timeout:g} s")
-            self._failed(event, error)
+            self._failed(told, error)
 
-    def _failed(self, event: Event, error: BaseException) -> None:
+    def _failed(self, told: Told, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise error
-        what = "a log entry" if isinstance(event, LogEvent) else "a status change"
+        what = "a status change" if isinstance(told, LifecycleEvent) else "a log entry"
         self.ledger.fail(error, f"handling {what}", accepted=True)
 
 

@@ -10,9 +10,13 @@ import time
 from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.context import active_task
-from fastapi_taskflow.events import Event
+from fastapi_taskflow.events import LifecycleEvent
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.turns import Turns
+from fastapi_taskflow.records import Kept
+
+Told = LifecycleEvent | Kept
+"""What waits for an observer: a status change, or what the event of an entry will be made of."""
 
 BREATH = 0.001
 """Seconds after which other work on the loop gets a turn, between two events."""
@@ -41,9 +45,9 @@ class Consumer:
 
     def __init__(
         self,
-        queue: DeliveryQueue[Event],
+        queue: DeliveryQueue[Told],
         prepare: Callable[[], Awaitable[None]],
-        deliver: Callable[[Event], Awaitable[None] | None],
+        deliver: Callable[[Told], Awaitable[None] | None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ready = asyncio.Event()
