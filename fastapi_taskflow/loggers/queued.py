@@ -27,7 +27,7 @@ GLANCE = 0.0005
 """Seconds between two looks at what has gathered."""
 
 BURST = 5
-"""Records that must have come between two looks, if more are to be waited for."""
+"""Records that must wait, or have come between two looks, if more are to be waited for."""
 
 CHECK = 256
 """After how many records it is made sure that the thread lives, and, if many wait, can work."""
@@ -212,7 +212,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         a record does. A burst is over the sooner the less it is interrupted, and is written then.
         """
         with self.lock:
-            self._gathering = not self._hurried and len(self._queue) > 0
+            self._gathering = not self._hurried and len(self._queue) >= BURST
         end = time.monotonic() + GATHERING
         while self._gathering and time.monotonic() < end:
             before = self._queue.mark()

@@ -92,9 +92,9 @@ def test_whoever_waits_for_the_lines_does_not_wait_for_more_of_them(
     manager = TaskManager(loggers=[FileLogger(path, queued=True)], drain_timeout=PATIENCE)
 
     for _ in range(times):
-        manager.run(log_many, 3)
+        manager.run(log_many, 500)
 
-    assert messages(path.read_text()) == [f"line {number}" for number in range(3)] * times
+    assert messages(path.read_text()) == [f"line {number}" for number in range(500)] * times
 
 
 @pytest.mark.usefixtures("endless_gathering")
