@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
@@ -41,7 +43,7 @@ def pack_arguments(
         UnstorableArgumentError: One of them would not come back; the message names it, its
             type and what to do, never its value.
     """
-    takes = _Parameters(function)
+    takes = _parameters_of(function)
 
     def packed(argument: str, codec: Codec, value: Any) -> str:
         try:
@@ -78,7 +80,7 @@ def unpack_arguments(function: TaskFunction, text: str) -> tuple[tuple[Any, ...]
         StoredArgumentsError: Parameters are gone, new ones have no default value, or an
             argument doesn't fit its annotation; the message names them.
     """
-    takes = _Parameters(function)
+    takes = _parameters_of(function)
     stored = _parse(function.name, text)
     named, others = _matched(function.name, takes, stored)
 
@@ -143,6 +145,20 @@ class _Parameters:
     def codec_of_keyword(self, name: str) -> Codec:
         """How a keyword argument is stored."""
         return self.codec(name) if self.takes_keyword(name) else self.codec_of_other(name)
+
+
+_known: weakref.WeakKeyDictionary[Callable[..., Any], _Parameters] = weakref.WeakKeyDictionary()
+
+
+def _parameters_of(function: TaskFunction) -> _Parameters:
+    """What a function takes, found once for each, as its codecs are: it takes time."""
+    try:
+        known = _known.get(function.call)
+        if known is None:
+            known = _known[function.call] = _Parameters(function)
+    except TypeError:  # a callable that can't be referenced weakly, or has no hash
+        return _Parameters(function)
+    return known
 
 
 @dataclass(frozen=True, slots=True)
