@@ -44,11 +44,13 @@ LIFECYCLE_LEVELS = {
 """The natural level of a change to each status."""
 
 
-Noted = tuple[int, float, int, str, int, dict[str, Any]]
+Noted = tuple[int, float, int, str, int, dict[str, Any] | None]
 """A log entry as it is noted when it is logged, for the least that a line can cost.
 
 Its seq, when it was logged in seconds since the epoch, the level's number, the message, the
-attempt, and the fields. What it takes to be a ``LogEntry`` is done if somebody reads it.
+attempt, and the fields, or None where there are none: a tuple without a dict is soon passed over
+by the garbage collector, whose full collections stop every thread. What it takes to be a
+``LogEntry`` is done if somebody reads it.
 """
 
 

@@ -98,7 +98,7 @@ class EntrySink(Sink):
                     attributes["levelno"],
                     record.getMessage(),
                     attributes["attempt"],
-                    given_extra(record) if given is None else given,
+                    (given_extra(record) if given is None else given) or None,
                 )
                 self._note(attributes["task_id"], noted)
         except BaseException as error:  # noqa: BLE001  # see let_pass

@@ -50,7 +50,7 @@ def read_noted(noted: Noted) -> LogEntry:
     """The entry for those who read it."""
     seq, created, levelno, message, attempt, extra = noted
     timestamp = datetime.fromtimestamp(created, tz=UTC)
-    return LogEntry(seq, timestamp, level_name(levelno), message, attempt, extra)
+    return LogEntry(seq, timestamp, level_name(levelno), message, attempt, extra or {})
 
 
 def lines_of(entries: Iterable[LogEntry | Noted]) -> list[str]:
