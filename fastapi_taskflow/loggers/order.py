@@ -31,9 +31,9 @@ class Addressed(NamedTuple):
 class EventOrder:
     """The order of one task's events, over all its attempts.
 
-    A sink that itself logs for the task, while it handles a
-    record, has its line wait until that record has been to all sinks; and neither it nor
-    any sink whose line it was handling gets it: nobody is fed their own output.
+    A sink that itself logs for the task, while it handles a record, has its line wait until that
+    record has been to all sinks; and neither it nor any sink whose line it was handling gets it:
+    nobody is fed their own output.
 
     In a forked child only the thread that forked sends, and what waited is the parent's to send.
 
