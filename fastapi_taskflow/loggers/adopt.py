@@ -131,7 +131,9 @@ class AdoptingHandler(QueuedHandler[_Item]):
         """Whom the target hands records to."""
         return self.target.handlers()
 
-    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
+    def queue(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> bool:
         """Queue a copy of the record, if the target wants it."""
         address = self.target.address(record, heard)
         if address is None:

@@ -12,7 +12,7 @@ from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import copy_record
+from fastapi_taskflow.records import TaskLogRecord, copy_record
 
 BATCH = 1000
 """The most records that are written at once."""
@@ -36,8 +36,13 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         self.writer = writer
         super().__init__(name)
 
-    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
-        """Queue a copy of the record, if the handler's level and filters let it through."""
+    def queue(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> bool:
+        """Queue the record, if the handler's level and filters let it through.
+
+        It is a copy, unless nobody else could change it, or see it change, till it is written.
+        """
         writer = self.writer
         if record.levelno < writer.level or writer in heard:
             return False
@@ -47,9 +52,11 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
             if not passed:
                 return False
             record = record if passed is True else passed
+            is_alone = False  # a filter has it
         with self.lock:
             if self._has_room(record):
-                self._put(copy_record(record))
+                is_ours = is_alone and type(record) is TaskLogRecord  # no factory has it, either
+                self._put(record if is_ours else copy_record(record))
         return True
 
     def record_in(self, item: logging.LogRecord) -> logging.LogRecord:

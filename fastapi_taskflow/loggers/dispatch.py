@@ -26,13 +26,16 @@ class Sink(ABC):
         self.ledger = ledger
 
     @abstractmethod
-    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
+    def send(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> None:
         """Hand a record over, in the calling thread. Nothing that is raised comes back.
 
         Args:
             record: The record.
             heard: The handlers that have had what it tells of already; those that have it, or
                 turn it away, by this call are added.
+            is_alone: Whether nobody else has the record, nor will get it.
         """
 
 
@@ -50,7 +53,9 @@ class HandlerSink(Sink):
         self.handler = handler
         self._queued = handler if isinstance(handler, QueuedHandler) else None
 
-    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
+    def send(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> None:
         """Have the handler handle, or queue, a record that its level lets through."""
         handler, ledger = self.handler, self.ledger
         if record.levelno < handler.level or handler in heard:
@@ -58,7 +63,7 @@ class HandlerSink(Sink):
             return
         try:
             if self._queued is not None:
-                taken = self._queued.queue(record, heard)
+                taken = self._queued.queue(record, heard, is_alone)
             else:
                 heard.append(handler)
                 taken = handler.handle(own_record(handler, record) if handler.filters else record)
@@ -86,7 +91,9 @@ class EntrySink(Sink):
         super().__init__(ledger)
         self._note = note
 
-    def send(self, record: logging.LogRecord, heard: list[logging.Handler]) -> None:
+    def send(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> None:
         """Note an entry. What a branch sends is one, or a status change, which is kept already."""
         attributes = record.__dict__
         try:

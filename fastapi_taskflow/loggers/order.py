@@ -88,11 +88,13 @@ class EventOrder:
                 if self._sender is not None or self._waiting:
                     sent = self._wait_for_turn(Addressed(logger, record, heard), sinks)
                 else:
+                    # The first sink is the task's record, which keeps what is in it, not it itself.
+                    is_alone = logger is None and len(sinks) <= 2
                     self._sender = mine.thread
                     try:
                         for sink in sinks:
                             self._at = sink
-                            sink.send(record, heard)
+                            sink.send(record, heard, is_alone)
                     finally:
                         self._sender = self._at = None
                     if self._waiting:

@@ -79,13 +79,16 @@ class QueuedHandler(logging.Handler, Generic[T]):
         return self.queue(record, [])
 
     @abstractmethod
-    def queue(self, record: logging.LogRecord, heard: list[logging.Handler]) -> bool:
+    def queue(
+        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
+    ) -> bool:
         """Queue a record, if it is wanted.
 
         Args:
             record: The record.
             heard: The handlers that have had what it tells of already; those that it is queued
                 for are added.
+            is_alone: Whether nobody else has the record, nor will get it.
 
         Returns:
             Whether it was wanted, be there room for it or not.

@@ -20,6 +20,7 @@ import pytest
 from fastapi_taskflow import (
     ConfigurationError,
     FileLogger,
+    InMemoryLogger,
     LogEvent,
     StdoutLogger,
     TaskContextFilter,
@@ -311,6 +312,26 @@ def test_a_line_is_what_the_record_was_when_it_was_logged(tmp_path: Path) -> Non
     finally:
         logger.removeHandler(handler)
         logger.removeHandler(later)
+
+    assert path.read_text() == "x given\n"
+
+
+def test_a_line_is_what_the_record_was_whatever_the_next_observer_does_to_it(
+    tmp_path: Path,
+) -> None:
+    gate = Gate("%(message)s %(note)s")
+    path, next_one = tmp_path / "tasks.log", InMemoryLogger()
+
+    def change(record: logging.LogRecord) -> bool:
+        record.note = "changed"
+        return True
+
+    def body() -> None:
+        task_log("x", note="given")
+        gate.go_on.set()
+
+    next_one.handler.addFilter(change)
+    TaskManager(loggers=[FileLogger(path, formatter=gate, queued=True), next_one]).run(body)
 
     assert path.read_text() == "x given\n"
 
