@@ -321,3 +321,20 @@ def test_a_handler_that_logs_to_its_own_task_is_not_fed_its_own_output() -> None
     TaskManager(loggers=[memory]).run(body)
 
     assert _messages(memory) == ["w", "echo of w"]
+
+
+def test_a_logger_that_is_registered_with_a_level_of_its_own_is_asked() -> None:
+    name = "fastapi_taskflow.task.registered_late"
+    logger = TreeLogger(name)
+    root_level = logging.getLogger().getEffectiveLevel()
+    assert logger.levels() == (0, root_level)
+    late = logging.Logger(name, logging.ERROR)  # noqa: LOG001  # as a class of the user's may be made
+    late.parent = logging.getLogger("fastapi_taskflow.task")
+    known = logging.root.manager.loggerDict
+
+    known[name] = late
+    try:
+        assert logger.levels() == (logging.ERROR, logging.ERROR)
+    finally:
+        del known[name]
+    assert logger.levels() == (0, root_level)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from fastapi_taskflow.execution.failure import RemoteTraceback
 from fastapi_taskflow.execution.slots import Slots
@@ -58,7 +58,8 @@ class WorkerThreads:
         self.slots = Slots(self._max_threads)
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._idle: list[None] = []
-        self._answers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Answers] = WeakKeyDictionary()
+        self._answers: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Answers]]
+        self._answers = WeakKeyDictionary()  # the calls have them: a loop's own would keep the loop
 
     def submit(self, function: Callable[[], Any]) -> asyncio.Future[Outcome]:
         """Run a call in a thread, with a copy of this context; a slot must be held for it.
@@ -76,9 +77,11 @@ class WorkerThreads:
 
     def _answers_here(self) -> _Answers:
         loop = asyncio.get_running_loop()
-        answers = self._answers.get(loop)
+        known = self._answers.get(loop)
+        answers = None if known is None else known()
         if answers is None:
-            answers = self._answers[loop] = _Answers()
+            answers = _Answers()
+            self._answers[loop] = ref(answers)
         return answers
 
     def _start_worker(self) -> None:
@@ -113,6 +116,8 @@ class _Call:
                 return Outcome(self._context.run(self._function))
         except BaseException as error:  # noqa: BLE001  # whatever ends a body must not end the thread
             return Outcome(error=error)
+        finally:
+            del self._function, self._context  # what goes with them may take its time to go
 
     def answer(self, outcome: Outcome) -> None:
         """Tell who waits on the loop, if somebody still does."""
@@ -125,6 +130,8 @@ class _Answers:
     To wake a loop up costs more than all else on that way: of a burst of outcomes the first
     one does, and the loop takes all that are there.
     """
+
+    __slots__ = ("__weakref__", "_awaited", "_given")
 
     def __init__(self) -> None:
         self._given: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()

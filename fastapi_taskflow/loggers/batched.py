@@ -47,16 +47,14 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         if record.levelno < writer.level or writer in heard:
             return False
         heard.append(writer)
-        if writer.filters or ("retries_used" in record.__dict__ and not writer.log_lifecycle):
-            passed: bool | logging.LogRecord = writer.filter(own_record(writer, record))
-            if not passed:
-                return False
-            record = record if passed is True else passed
-            is_alone = False  # a filter has it
+        passed = writer.passed(own_record(writer, record) if writer.filters else record)
+        if passed is None:
+            return False
+        # It can be queued as it is if it is ours, and no filter or factory of others' has it.
+        is_own = is_alone and type(passed) is TaskLogRecord and not writer.filters
         with self.lock:
-            if self._has_room(record):
-                is_ours = is_alone and type(record) is TaskLogRecord  # no factory has it, either
-                self._put(record if is_ours else copy_record(record))
+            if self._has_room(passed):
+                self._put(passed if is_own else copy_record(passed))
         return True
 
     def record_in(self, item: logging.LogRecord) -> logging.LogRecord:

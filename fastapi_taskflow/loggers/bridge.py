@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import logging
 import pkgutil
-import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -69,8 +68,6 @@ class ObserverHandler(logging.Handler):
             a number is too small.
     """
 
-    lock: threading.RLock
-
     def __init__(
         self,
         observer: AsyncObserver | str,
@@ -129,24 +126,15 @@ class ObserverHandler(logging.Handler):
         return self._queue.unfinished
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Queue the event of a record that the filters let through."""
-        if self.filters:
-            passed: bool | logging.LogRecord = self.filter(record)
-            if not passed:
-                return False
-            if passed is not True:  # since Python 3.12 a filter may replace the record
-                record = passed
-        with self.lock:
-            if len(self._queue) < self.queue_size:
-                self.emit(record)
-                return True
-        news.mine.hold()  # of what is dropped a report may be due, which has to wait for our lock
+        """Filter the record and queue its event. What would wait does so when the lock is free."""
+        mine = news.mine
+        mine.held += 1
         try:
-            with self.lock:
-                self.emit(record)
+            return super().handle(record)
         finally:
-            news.mine.release()
-        return True
+            mine.held -= 1
+            if mine.waiting:
+                mine.let_go()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's event. A record of another library has none and is passed over."""

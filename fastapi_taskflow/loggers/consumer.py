@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi_taskflow.context import active_task
 from fastapi_taskflow.events import LifecycleEvent
+from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
-from fastapi_taskflow.loggers.turns import Turns
+from fastapi_taskflow.loggers.turns import RealClock, Turns, give_way
 from fastapi_taskflow.records import Kept
 
 Told = LifecycleEvent | Kept
@@ -59,6 +60,7 @@ class Consumer:
         self._turns = Turns()
         self._awake = True
         self._lingers = self._called_from_afar = False
+        self._lingers_till = 0.0
         context = contextvars.copy_context()
         context.run(active_task.set, None)
         self._task = self.loop.create_task(self._run(), context=context)
@@ -76,9 +78,10 @@ class Consumer:
                 self._awake = True
                 self._signal.set()
             return
-        if not (self._awake or self._lingers):
+        if not (self._awake or (self._lingers and RealClock.now() < self._lingers_till)):
             self._call_from_afar()
-        self._turns.offer()
+        if self._turns.are_due():
+            news.mine.tell(give_way)
 
     def hurry(self) -> None:
         """Have the consumer look at the queue now, though it may cost the loop a wake-up."""
@@ -128,6 +131,7 @@ class Consumer:
 
     async def _linger(self) -> None:
         """Wait a little for more events of a thread that has logged, and need not wake the loop."""
+        self._lingers_till = RealClock.now() + 2 * LINGER  # the loop's clock may stand, or be late
         self._lingers = True
         self._awake = False
         if not len(self._queue):

@@ -15,7 +15,7 @@ from fastapi_taskflow.formatters import TaskFormatter
 from fastapi_taskflow.levels import Level
 from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.ledger import diagnostics
-from fastapi_taskflow.loggers.line_file import LineFileHandler, LogFile
+from fastapi_taskflow.loggers.line_file import LineFileHandler, LogFile, encoding_of
 from fastapi_taskflow.loggers.observed import FormatterChoice, observe_lines
 from fastapi_taskflow.loggers.roll_lock import roll_lock
 
@@ -52,7 +52,7 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
             0 means no limit.
         backupCount: How many rolled files to keep, as ``filename.1`` and so on; with 0 the
             file is never rolled, and grows.
-        encoding: The encoding of the lines.
+        encoding: The encoding of the lines; None is the locale's.
         delay: Whether to open the file only when the first line is written.
         errors: What to do with characters that the encoding lacks.
     """
@@ -74,7 +74,8 @@ class TaskRotatingFileHandler(LineFileHandler, RotatingFileHandler):
         self._roll_again = 0.0
         # Set before the file is opened, which the standard library's __init__ may do.
         self.maxBytes, self.backupCount = maxBytes, backupCount
-        super().__init__(filename, mode, maxBytes, backupCount, encoding, delay, errors)
+        known = encoding_of(encoding)
+        super().__init__(filename, mode, maxBytes, backupCount, known, delay, errors)
         self.setFormatter(TaskFormatter())
 
     def warn_if_endless(self) -> None:
@@ -182,7 +183,7 @@ class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):
     Args:
         filename: The file.
         mode: "a": it is always appended to.
-        encoding: The encoding of the lines.
+        encoding: The encoding of the lines; None is the locale's.
         delay: Whether to open the file only when the first line is written.
         errors: What to do with characters that the encoding lacks.
     """
@@ -196,7 +197,7 @@ class TaskWatchedFileHandler(LineFileHandler, WatchedFileHandler):
         errors: str | None = "backslashreplace",
     ) -> None:
         _only_append(mode)
-        super().__init__(filename, mode, encoding, delay, errors)
+        super().__init__(filename, mode, encoding_of(encoding), delay, errors)
         self.setFormatter(TaskFormatter())
 
     def look(self, now: float) -> None:

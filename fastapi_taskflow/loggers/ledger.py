@@ -54,18 +54,16 @@ class ThreadNews:
 
     Attributes:
         thread: The thread.
-        ident: Its number.
         busy: Whether a report is being made.
         held: How many times over reports are held back. On a line's road it is changed without
             ``hold()`` and ``release()``: their calls would cost more than all they do.
-        waiting: What is held back.
+        waiting: What is held back; a moment's sleep may be among it, for the same reason.
     """
 
-    __slots__ = ("busy", "held", "ident", "thread", "waiting")
+    __slots__ = ("busy", "held", "thread", "waiting")
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
-        self.ident = threading.get_ident()
         self.busy = False
         self.held = 0
         self.waiting: list[Callable[[], None]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import locale
 import logging
 import math
 import os
@@ -32,6 +33,11 @@ def _open_at_once(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def encoding_of(name: str | None) -> str:
+    """The encoding that the standard library would open a file with."""
+    return locale.getpreferredencoding(do_setlocale=False) if name in (None, "locale") else name
 
 
 class CutShortError(Exception):
@@ -154,15 +160,11 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        # A line of a task, and nearly all are, is asked for no more than this.
-        if self.filters or ("retries_used" in record.__dict__ and not self.log_lifecycle):
-            passed: bool | logging.LogRecord = self.filter(record)
-            if not passed:
-                return False
-            if passed is not True:  # since Python 3.12 a filter may replace the record
-                record = passed
+        passed = self.passed(record)
+        if passed is None:
+            return False
         with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
-            self.emit(record)
+            self.emit(passed)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -35,6 +35,25 @@ class ObservedHandler(logging.Handler):
 
     observed = False
     log_lifecycle = True
+    _filters_by_itself = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._filters_by_itself = cls.filter is not ObservedHandler.filter
+
+    def passed(self, record: logging.LogRecord) -> logging.LogRecord | None:
+        """The record that is to be handled, or None: ``filter()`` is asked where it could say no.
+
+        That is to say, hardly ever: all that is asked for a task's line costs less than a filter.
+        """
+        if not (self.filters or self._filters_by_itself) and (
+            self.log_lifecycle or "retries_used" not in record.__dict__
+        ):
+            return record
+        passed: bool | logging.LogRecord = self.filter(record)
+        if isinstance(passed, logging.LogRecord):  # since Python 3.12 a filter may replace it
+            return passed
+        return record if passed else None
 
     def filter(  # type: ignore[override]  # since Python 3.12 a filter may replace the record
         self, record: logging.LogRecord

@@ -12,11 +12,11 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from typing import Any
 
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.records import TaskLogRecord, attach_extra
 from fastapi_taskflow.tracing import TRACING, current_ids
 
@@ -85,9 +85,8 @@ def plain_record(
     attributes["msecs"] = nanoseconds % 1_000_000_000 // 1_000_000 + 0.0
     attributes["relativeCreated"] = (created - _BEGUN) * 1000
     if logging.logThreads:
-        here = news.mine
-        attributes["thread"] = here.ident
-        attributes["threadName"] = here.thread.name
+        attributes["thread"] = threading.get_ident()
+        attributes["threadName"] = threading.current_thread().name
     if logging.logMultiprocessing:
         attributes["processName"] = _process_name()
     if logging.logProcesses:

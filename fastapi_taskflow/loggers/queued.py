@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.levels import level_name
-from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.ledger import Ledger, news
 from fastapi_taskflow.loggers.queue import DeliveryQueue
-from fastapi_taskflow.loggers.turns import GLIMPSE
+from fastapi_taskflow.loggers.turns import give_way
 from fastapi_taskflow.records import is_lifecycle
 
 QUEUE_SIZE = 10_000
@@ -76,7 +76,12 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue a record that has been to nobody else."""
-        return self.queue(record, [])
+        mine = news.mine
+        mine.hold()
+        try:
+            return self.queue(record, [])
+        finally:
+            mine.release()
 
     @abstractmethod
     def queue(
@@ -155,12 +160,12 @@ class QueuedHandler(logging.Handler, Generic[T]):
         waiting = self._queue.put(item)
         if waiting > self.ledger.high_water:
             self.ledger.high_water = waiting
-        if self._asleep or self._ending or self._thread is None or not waiting % CHECK:
+        if self._asleep or self._ending or self._thread is None or waiting % CHECK <= 1:
             self._wake()
         if waiting * 2 > self.queue_size:
             self._hurry()
             if not waiting % CHECK:
-                time.sleep(GLIMPSE)  # the thread has its turn now, rather than too late for a line
+                news.mine.tell(give_way)  # the thread has its turn, ere it is too late for a line
 
     def _wake(self) -> bool:
         """See to it that the queue is looked at. The lock is held: the thread can't be leaving.

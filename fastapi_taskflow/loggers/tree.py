@@ -23,6 +23,9 @@ Each line asks for them, and to find them is several lookups. The standard libra
 one whenever a level is set anywhere.
 """
 
+MAX_REMEMBERED = 10_000
+"""Of how many names levels are remembered at once: functions come and go."""
+
 _library = logging.getLogger(LIBRARY)
 _library.addHandler(logging.NullHandler())
 for _name in (TASK, LIFECYCLE):
@@ -119,11 +122,18 @@ class TreeLogger(logging.Logger):
         all passes. A level on ``fastapi_taskflow`` itself, or on root, is the pipeline's alone.
         The second is the effective level.
         """
-        return _levels.get(self.name) or self._remember_levels()
+        known = _levels.get(self.name)
+        if known is None or known[0] != len(self.manager.loggerDict):
+            return self._remember_levels()
+        levels: tuple[int, int] = known[1]
+        return levels
 
     def _remember_levels(self) -> tuple[int, int]:
-        """Find the levels, and keep them until the next ``setLevel()`` of any logger."""
-        levels = _levels[self.name] = self._find_levels()
+        """Find the levels, and keep them until a level is set, or a logger registered."""
+        count, levels = len(self.manager.loggerDict), self._find_levels()
+        if len(_levels) >= MAX_REMEMBERED:
+            _levels.clear()
+        _levels[self.name] = count, levels
         if self._find_levels() != levels:  # set, and forgotten, before they were kept
             _levels.pop(self.name, None)
         return levels

@@ -33,12 +33,8 @@ class Turns:
         """The loop has its turn."""
         self._turn = time.monotonic()
 
-    def offer(self) -> bool:
-        """A thread logs: have it sleep for a moment, if threads have logged for long enough.
-
-        Returns:
-            Whether it did.
-        """
+    def are_due(self) -> bool:
+        """A thread logs. Say whether threads have logged for so long that it is to ``give_way``."""
         now = time.monotonic()
         paused, self._last = now - self._last > PATIENCE, now
         if paused:  # the loop could have its turn
@@ -46,5 +42,15 @@ class Turns:
         if now - self._turn <= PATIENCE:
             return False
         self._turn = now
-        time.sleep(GLIMPSE)
         return True
+
+
+def give_way() -> None:
+    """Let a thread run that waits for the interpreter. No lock may be held: it may want that."""
+    time.sleep(GLIMPSE)
+
+
+class RealClock:
+    """The time that passes, though a test has frozen what ``time`` tells."""
+
+    now = staticmethod(time.monotonic)

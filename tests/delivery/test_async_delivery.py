@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
+from freezegun import freeze_time
 
 from fastapi_taskflow import (
     LifecycleEvent,
@@ -22,6 +25,7 @@ from fastapi_taskflow import (
     bind_task_context,
     task_log,
 )
+from fastapi_taskflow.loggers import consumer, turns
 from fastapi_taskflow.loggers.consumer import LINGER
 
 PATIENCE = 30.0
@@ -611,3 +615,67 @@ def test_tasks_of_several_threads_each_with_its_loop_are_told_of_in_order() -> N
     assert [observer.told.count(status) for status in ("startup", "running", "success")] == [
         *(1, 12, 12)
     ]
+
+
+def test_an_observer_is_told_at_once_though_a_test_has_frozen_the_time() -> None:
+    told = threading.Event()
+
+    class Telling(TaskObserver):
+        async def on_log(self, event: LogEvent) -> None:
+            told.set()
+
+    def body() -> list[bool]:
+        seen = []
+        for number in range(5):
+            told.clear()
+            time.sleep(2.1 * LINGER)
+            task_log(str(number))
+            seen.append(told.wait(PATIENCE))
+        return seen
+
+    async def run() -> Any:
+        async with TaskManager(loggers=[Telling()]) as manager:
+            return (await manager.execute(body)).result
+
+    with freeze_time("2026-01-01"):
+        assert asyncio.run(run()) == [True] * 5
+
+
+def test_a_thread_that_gives_way_holds_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    free: list[bool] = []
+    observer = ObserverHandler(Recorder())
+
+    def try_lock() -> None:
+        lock: Any = observer.lock
+        free.append(lock.acquire(blocking=False))
+        if free[-1]:
+            lock.release()
+
+    def look_from_another_thread() -> None:
+        other = threading.Thread(target=try_lock)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(consumer, "give_way", look_from_another_thread)
+    monkeypatch.setattr(turns, "PATIENCE", -1.0)  # always due
+
+    async def run() -> None:
+        async with TaskManager(loggers=[observer]) as manager:
+            await manager.execute(count_in_thread, 10)
+
+    asyncio.run(run())
+
+    assert len(free) >= 10
+    assert all(free)
+
+
+def test_an_observer_of_a_class_that_filters_by_itself_gets_what_it_lets_through() -> None:
+    recorder = Recorder()
+
+    class Choosy(ObserverHandler):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return record.getMessage() != "1"
+
+    TaskManager(loggers=[Choosy(recorder)]).run(count_in_thread, 3)
+
+    assert [text for text in recorder.told if text.isdecimal()] == ["0", "2"]

@@ -24,7 +24,7 @@ def offers(turns: Turns, clock: Any, count: int) -> list[bool]:
     taken = []
     for _ in range(count):
         clock.tick(STEP)
-        taken.append(turns.offer())
+        taken.append(turns.are_due())
     return taken
 
 

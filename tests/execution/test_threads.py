@@ -138,3 +138,56 @@ def test_an_idle_thread_keeps_neither_arguments_nor_outcome_nor_a_closed_loop_al
         gc.collect()
 
     assert [each() for each in seen] == [None] * 3
+
+
+def test_a_loop_that_ends_before_its_call_is_forgotten_with_the_outcome() -> None:
+    pool, release, done = WorkerThreads(), threading.Event(), threading.Event()
+
+    class Kept:
+        """What the call gives."""
+
+    kept: list[weakref.ref[Any]] = []
+
+    def call() -> Kept:
+        assert release.wait(LONG)
+        result = Kept()
+        kept.append(weakref.ref(result, lambda _: done.set()))
+        return result
+
+    async def left() -> None:
+        kept.append(weakref.ref(asyncio.get_running_loop()))
+        await pool.slots.acquire()
+        pool.submit(call)
+
+    asyncio.run(left())
+    release.set()
+
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline and not (done.is_set() and kept[0]() is None):
+        gc.collect()
+        time.sleep(0.01)
+    assert [each() for each in kept] == [None, None]
+
+
+def test_an_argument_that_takes_its_time_to_go_holds_up_no_other_call() -> None:
+    pool, going, release = WorkerThreads(4), threading.Event(), threading.Event()
+
+    class Slow:
+        """Goes when it is let."""
+
+        def __del__(self) -> None:
+            going.set()
+            release.wait(2 * LONG)
+
+    def takes(argument: Slow) -> None: ...
+
+    async def beside_it() -> Any:
+        await pool.slots.acquire()
+        slow = pool.submit(partial(takes, Slow()))
+        await asyncio.get_running_loop().run_in_executor(None, going.wait, LONG)
+        quick = await outcome_of(pool, lambda: "quick")
+        release.set()
+        await slow
+        return quick.result
+
+    assert asyncio.run(beside_it()) == "quick"

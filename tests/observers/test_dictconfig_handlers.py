@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import locale
 import logging
 import logging.config
 import logging.handlers
@@ -312,3 +313,40 @@ def test_the_handlers_are_the_standard_librarys() -> None:
     assert issubclass(TaskWatchedFileHandler, logging.handlers.WatchedFileHandler)
     assert issubclass(TaskStreamHandler, logging.StreamHandler)
     assert issubclass(TaskMemoryHandler, logging.handlers.MemoryHandler)
+
+
+@pytest.mark.parametrize("encoding", [None, "locale"])
+@pytest.mark.parametrize("handler", [TaskRotatingFileHandler, TaskWatchedFileHandler])
+def test_without_an_encoding_lines_are_in_the_locales(
+    handler: type[logging.FileHandler], encoding: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "tasks.log"
+    writer = handler(path, encoding=encoding)
+    manager = TaskManager(loggers=[writer])
+    manager.run(greet)
+    asyncio.run(manager.shutdown())
+    writer.close()
+
+    lines = path.read_text(locale.getpreferredencoding(do_setlocale=False)).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["RUNNING", "hello", "SUCCESS"]
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_handler_of_a_class_that_filters_by_itself_is_asked(tmp_path: Path, queued: bool) -> None:
+    class Choosy(TaskRotatingFileHandler):
+        def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+            return record.getMessage() != "1" and super().filter(record)
+
+    path = tmp_path / "tasks.log"
+    logger = FileLogger(path, queued=queued)
+    logger.handler.__class__ = Choosy
+    manager = TaskManager(loggers=[logger])
+
+    def body() -> None:
+        for number in range(3):
+            task_log(str(number))
+
+    manager.run(body)
+    asyncio.run(manager.shutdown())
+
+    assert [line[-1] for line in path.read_text().splitlines()] == ["0", "2"]
