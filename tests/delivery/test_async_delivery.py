@@ -6,7 +6,6 @@ import asyncio
 import logging
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -628,7 +627,6 @@ def test_an_observer_is_told_at_once_though_a_test_has_frozen_the_time() -> None
         seen = []
         for number in range(5):
             told.clear()
-            time.sleep(2.1 * LINGER)
             task_log(str(number))
             seen.append(told.wait(PATIENCE))
         return seen
