@@ -145,11 +145,7 @@ class TaskEmitter:
         source_level, pipeline_level = logger.levels()
         if levelno < source_level:
             return
-        if caller is None:
-            place: tuple[str, int, str] = NOWHERE
-        else:
-            code = caller.f_code
-            place = code.co_filename, caller.f_lineno, code.co_name
+        place = place_of(caller)
         if self._budget is not None and not self._admits(self._budget, place, levelno):
             return
         text = message if type(message) is str else text_of(message)
