@@ -28,6 +28,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     asked = parser.parse_args(given)
     if unknown := set(asked.groups) - {*GROUPS, *WHOLE}:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    if asked.processes < 1:
+        parser.error("--processes: 1 or more")
+    if (whole := set(asked.groups) & set(WHOLE)) and (
+        len(asked.groups) > 1 or asked.output is not None or asked.size != "full"
+    ):
+        parser.error(f"{', '.join(sorted(whole))}: alone, of full size, and without --output")
     return asked
 
 
@@ -37,14 +43,18 @@ def main(given: Sequence[str] | None = None) -> None:
     if asked.groups == ["growth"]:
         save(grow(asked.size))
         return
-    groups = [name for name in asked.groups if name != "docs"] or list(GROUPS)
+    for_docs = asked.groups == ["docs"]
+    groups = list(GROUPS) if for_docs or not asked.groups else asked.groups
     measured = measure(groups, processes=asked.processes, size=asked.size)
     if asked.output is not None:
         dump(measured, asked.output)
     wanted = [figure for figure in (*GOALS, *OTHERS) if figure.measured.partition("/")[0] in groups]
-    shown = f"{machine()}\n\n{table(wanted, measured)}"
+    tiny = (
+        "" if asked.size == "full" else "\n\nSmall amounts: see that all works, not what it costs."
+    )
+    shown = f"{machine()}{tiny}\n\n{table(wanted, measured)}"
     print(shown)
-    if "docs" in asked.groups:
+    if for_docs:
         put_table(shown)
         save(grow(asked.size))
 

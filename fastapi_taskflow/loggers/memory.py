@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import deque
 from logging.handlers import MemoryHandler
 
 from fastapi_taskflow.checks import whole_number
 from fastapi_taskflow.events import LifecycleEvent, LogEvent
 from fastapi_taskflow.filters import LogLevelFilter
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.levels import Level, level_number
 from fastapi_taskflow.loggers.base import HandlerObserver
 from fastapi_taskflow.loggers.observed import ObservedHandler
@@ -27,13 +29,23 @@ class TaskMemoryHandler(ObservedHandler, MemoryHandler):
 
     def __init__(self, capacity: int | None = None) -> None:
         super().__init__(sys.maxsize if capacity is None else capacity, flushOnClose=False)
-        self._entries: deque[Kept] = deque(maxlen=capacity)
+        self._unread: deque[Kept] = deque(maxlen=capacity)
+        self._log_events: deque[LogEvent] = deque(maxlen=capacity)
         self._status_changes: deque[LifecycleEvent] = deque(maxlen=capacity)
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have nobody read: a thread of a forked child's parent may have been reading."""
+        self._reading = threading.RLock()
 
     @property
     def log_events(self) -> list[LogEvent]:
         """The log entries kept so far, the oldest first: a new list at each access."""
-        return [kept_event(kept) for kept in list(self._entries)]
+        with self._reading:  # two readers at once would mix them up
+            for _ in range(len(self._unread)):
+                self._log_events.append(kept_event(self._unread.popleft()))
+            return list(self._log_events)
 
     @property
     def lifecycle_events(self) -> list[LifecycleEvent]:
@@ -42,13 +54,15 @@ class TaskMemoryHandler(ObservedHandler, MemoryHandler):
 
     def clear(self) -> None:
         """Forget everything kept so far."""
-        self._entries.clear()
-        self._status_changes.clear()
+        with self._reading:
+            self._unread.clear()
+            self._log_events.clear()
+            self._status_changes.clear()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record's event. A record of another library has none and is passed over."""
         if is_log(record):
-            self._entries.append(kept_entry(record))
+            self._unread.append(kept_entry(record))
         elif isinstance(event := event_from(record), LifecycleEvent):
             self._status_changes.append(event)
 

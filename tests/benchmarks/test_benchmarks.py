@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import arguments
 from benchmarks.baselines import os_write
 from benchmarks.figures import GOALS, OTHERS, Figure
 from benchmarks.groups import GROUPS, PROCESSES, SIZES, in_turns, measure_group
@@ -111,3 +112,26 @@ def test_a_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     put_table("new", page)
 
     assert page.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--processes", "0"],
+        ["--processes", "-1"],
+        ["no-such-group"],
+        ["lines", "growth"],
+        ["lines", "docs"],
+        ["growth", "--size", "tiny"],
+        ["docs", "--output", "samples.json"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_measured_is_refused(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        arguments(given)
+
+    assert refused.value.code == 2
+    assert "error:" in capsys.readouterr().err

@@ -177,3 +177,31 @@ def test_an_event_that_is_changed_by_one_observer_stays_as_it_was_for_the_next()
 
     assert second.log_events[0].tags == {"shop": "north"}
     assert second.log_events[0].extra["name"] == "bob"
+
+
+def test_an_event_is_made_once_however_often_it_is_read() -> None:
+    memory = InMemoryLogger()
+
+    TaskManager(loggers=[memory]).run(count, 2)
+
+    first, again = memory.log_events, memory.log_events
+    assert first is not again
+    assert [id(event) for event in first] == [id(event) for event in again]
+
+
+def test_the_newest_are_kept_whether_or_not_they_were_read_meanwhile() -> None:
+    memory = InMemoryLogger(capacity=3)
+    manager = TaskManager(loggers=[memory])
+
+    async def body() -> list[list[str]]:
+        seen = []
+        for number in range(8):
+            task_log(str(number))
+            if number % 3 == 1:
+                seen.append([event.message for event in memory.log_events])
+        return seen
+
+    seen = manager.run(body).result
+
+    assert seen == [["0", "1"], ["2", "3", "4"], ["5", "6", "7"]]
+    assert [event.message for event in memory.log_events] == ["5", "6", "7"]
