@@ -16,7 +16,8 @@ from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.records import LIBRARY, LIFECYCLE, TASK
 
-_levels: dict[Any, Any] = logging.root._cache  # type: ignore[attr-defined]  # noqa: SLF001
+_manager = logging.root.manager
+_levels: dict[Any, tuple[int, tuple[int, int]]] = logging.root._cache  # type: ignore[attr-defined]  # noqa: SLF001
 """The root logger's own memory of levels, where ours are kept beside it, by loggers' names.
 
 Each line asks for them, and to find them is several lookups. The standard library empties this
@@ -123,14 +124,13 @@ class TreeLogger(logging.Logger):
         The second is the effective level.
         """
         known = _levels.get(self.name)
-        if known is None or known[0] != len(self.manager.loggerDict):
-            return self._remember_levels()
-        levels: tuple[int, int] = known[1]
-        return levels
+        if known is not None and known[0] == len(_manager.loggerDict):
+            return known[1]
+        return self._remember_levels()
 
     def _remember_levels(self) -> tuple[int, int]:
         """Find the levels, and keep them until a level is set, or a logger registered."""
-        count, levels = len(self.manager.loggerDict), self._find_levels()
+        count, levels = len(_manager.loggerDict), self._find_levels()
         if len(_levels) >= MAX_REMEMBERED:
             _levels.clear()
         _levels[self.name] = count, levels
