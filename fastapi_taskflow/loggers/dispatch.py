@@ -10,7 +10,7 @@ from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import GIVEN, Noted, given_extra
+from fastapi_taskflow.records import Noted, given_extra
 
 
 class Sink(ABC):
@@ -98,14 +98,13 @@ class EntrySink(Sink):
         attributes = record.__dict__
         try:
             if "retries_used" not in attributes:
-                given = getattr(record, GIVEN, None)
                 noted = (
                     attributes["seq"],
                     attributes["created"],
                     attributes["levelno"],
                     record.getMessage(),
                     attributes["attempt"],
-                    (given_extra(record) if given is None else given) or None,
+                    given_extra(record) or None,
                 )
                 self._note(attributes["task_id"], noted)
         except BaseException as error:  # noqa: BLE001  # see let_pass

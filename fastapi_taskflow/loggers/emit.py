@@ -138,6 +138,7 @@ class TaskEmitter:
         caller: FrameType | None = None,
     ) -> None:
         """Emit a log entry, unless a level set on its logger turns it away."""
+        # As level_number_of() would, without its calls: one that nobody wants ends here.
         levelno = STANDARD.get(level) if type(level) is str else None
         if levelno is None:
             levelno = level_number_of(level)
@@ -159,7 +160,7 @@ class TaskEmitter:
             record: logging.LogRecord = plain_record(laid_out, levelno, text, place, extra)
         else:
             record = self._entry(levelno, text, extra, place)
-        goes_on = levelno >= pipeline_level and branch.goes_on(levelno, pipeline_level)
+        goes_on = branch.goes_on(levelno, pipeline_level)
         self._order.send(logger if goes_on else None, record, [], branch.sinks)
 
     def relay(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -208,6 +208,18 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(*args, **kwargs)
 
 
+def run_counted(body: Callable[[], Any], observers: Sequence[Any]) -> None:
+    """Run a body, which raises nothing, as a task on such a loop."""
+
+    async def main() -> None:
+        async with TaskManager(loggers=observers) as manager:
+            record = await manager.execute(body)
+            assert record.error is None
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        runner.run(within(PATIENCE, main()))
+
+
 class Idle(Recorder):
     """Says when it was told that a task runs."""
 
@@ -245,13 +257,7 @@ def test_a_burst_of_a_thread_wakes_the_loop_at_most_once_for_each_observer(
             while any(len(o.told) < 2 + len(woken) * 600 for o in observers):  # noqa: ASYNC110  # a state, and no event of it
                 await asyncio.sleep(0)
 
-    async def main() -> None:
-        async with TaskManager(loggers=handlers) as manager:
-            record = await manager.execute(body)
-            assert record.error is None
-
-    with asyncio.Runner(loop_factory=CountingLoop) as runner:
-        runner.run(within(PATIENCE, main()))
+    run_counted(body, handlers)
 
     assert woken[0] == observed_by  # it was asleep; then it has an eye on the thread for a while
     assert max(woken) == observed_by
@@ -273,13 +279,7 @@ def test_a_thread_that_goes_on_does_not_wake_the_loop_for_each_of_its_bursts() -
                 await asyncio.sleep(0)
         woken.append(loop.woken - before)
 
-    async def main() -> None:
-        async with TaskManager(loggers=[observer]) as manager:
-            record = await manager.execute(body)
-            assert record.error is None
-
-    with asyncio.Runner(loop_factory=CountingLoop) as runner:
-        runner.run(within(PATIENCE, main()))
+    run_counted(body, [observer])
 
     assert woken[0] < 150
 
@@ -299,13 +299,7 @@ def test_one_that_was_woken_looks_once_more_and_sleeps_then() -> None:
         await asyncio.sleep(LINGER * 20)
         timers.append(loop.looks - before)
 
-    async def main() -> None:
-        async with TaskManager(loggers=[observer]) as manager:
-            record = await manager.execute(body)
-            assert record.error is None
-
-    with asyncio.Runner(loop_factory=CountingLoop) as runner:
-        runner.run(within(PATIENCE, main()))
+    run_counted(body, [observer])
 
     assert timers == [1]
 
@@ -325,12 +319,7 @@ def test_a_burst_on_the_loop_itself_does_not_wake_it() -> None:
                 await asyncio.sleep(0)
         woken.append(loop.woken - before)
 
-    async def main() -> None:
-        async with TaskManager(loggers=[observer]) as manager:
-            await manager.execute(body)
-
-    with asyncio.Runner(loop_factory=CountingLoop) as runner:
-        runner.run(within(PATIENCE, main()))
+    run_counted(body, [observer])
 
     assert woken == [0]
     assert observer.told == ["startup", "running", *numbers(1000), "success", "close"]
