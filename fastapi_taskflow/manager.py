@@ -32,7 +32,7 @@ from fastapi_taskflow.filters import RedactFilter
 from fastapi_taskflow.lifespan import stop_at_exit, wrap_lifespan
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.capture import Capture
-from fastapi_taskflow.loggers.dispatch import EntrySink
+from fastapi_taskflow.loggers.dispatch import EntryKeeper
 from fastapi_taskflow.loggers.file import BACKUP_COUNT, MAX_BYTES, file_shorthand
 from fastapi_taskflow.loggers.ledger import Diagnostics, Ledger, ObserverStats
 from fastapi_taskflow.loggers.observers import ObserverChoice, Observers
@@ -182,11 +182,11 @@ class TaskManager:
         )
         log = Diagnostics(f"{LIBRARY}.store")
         self._store = with_snapshots(memory, behind, log, retention_days)
-        kept = EntrySink(self._store.note, Ledger("store"))
         if log_limit is not None:
             whole_number("log_limit", log_limit, minimum=1)
         self._branch = Branch(
-            [kept, *observers.sinks],
+            observers.sinks,
+            EntryKeeper(self._store.note, Ledger("store")),
             propagate=yes_or_no("propagate", propagate),
             log_limit=log_limit,
             redactor=redactor,

@@ -54,7 +54,7 @@ by the garbage collector, whose full collections stop every thread. What it take
 """
 
 
-class TaskLogRecord(logging.LogRecord):
+class LibraryLogRecord(logging.LogRecord):
     """A record that remembers its extras as given.
 
     The slot lies outside ``__dict__``, so formatters and shippers that walk a record's
@@ -63,10 +63,38 @@ class TaskLogRecord(logging.LogRecord):
 
     __slots__ = (GIVEN,)
 
+    _given: dict[str, Any]
+
+
+class TaskLogRecord(LibraryLogRecord):
+    """The record of an entry that a task logged; its class tells it sooner than its attributes.
+
+    Attributes:
+        task_id: The task's UUID.
+        func_name: The task's function.
+        attempt: Zero-based index of the attempt.
+        tags: The task's tags.
+        seq: The event's number.
+    """
+
+    __slots__ = ()
+
+    task_id: str
+    func_name: str
+    attempt: int
+    tags: dict[str, str]
+    seq: int
+
+
+class StatusLogRecord(LibraryLogRecord):
+    """The record of a status change, which has what an entry's has, and the outcome."""
+
+    __slots__ = ()
+
 
 def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """Set extras as attributes; a name that is taken gets the prefix ``extra_``."""
-    record._given = extra  # noqa: SLF001  # a slot of TaskLogRecord's, if it is one
+    record._given = extra  # noqa: SLF001  # a slot of LibraryLogRecord's, if it is one
     attributes = record.__dict__
     for key, value in extra.items():
         name = key
@@ -104,16 +132,14 @@ def is_reserved(name: str) -> bool:
 
 def is_tasks(record: logging.LogRecord) -> bool:
     """Whether the record is a task's: an entry that it logged, or a status change."""
-    if type(record) is TaskLogRecord:  # ours: it has all that a task's record has, or nothing
-        return "seq" in record.__dict__
     return is_log(record) or is_lifecycle(record)
 
 
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
+    if type(record) is TaskLogRecord:
+        return True
     attributes = record.__dict__
-    if type(record) is TaskLogRecord:  # ours: it has all that a task's record has, or nothing
-        return "seq" in attributes and "retries_used" not in attributes
     return (
         "seq" in attributes  # which nearly no other record has
         and record.name.startswith(_TASK_BRANCH)
@@ -123,6 +149,9 @@ def is_log(record: logging.LogRecord) -> bool:
 
 def is_lifecycle(record: logging.LogRecord) -> bool:
     """Whether the record is a status change of a task."""
+    kind = type(record)
+    if kind is StatusLogRecord or kind is TaskLogRecord:
+        return kind is StatusLogRecord
     attributes = record.__dict__
     return (
         "retries_used" in attributes
@@ -162,6 +191,19 @@ def _log_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LogE
         dict(attributes["tags"]),
         dict(given_extra(record)),
         attributes["seq"],
+    )
+
+
+def noted_entry(record: logging.LogRecord) -> Noted:
+    """A log entry as it is noted, of a record of any class."""
+    attributes = record.__dict__
+    return (
+        attributes["seq"],
+        attributes["created"],
+        attributes["levelno"],
+        record.getMessage(),
+        attributes["attempt"],
+        given_extra(record) or None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi_taskflow.records import TRACE
@@ -12,21 +13,24 @@ TRACING = "opentelemetry.trace"
 
 _CONTEXT = "opentelemetry.context"
 
+_NONE: dict[str, str] = {}
+_module = sys.modules.get
 
-def current_ids() -> dict[str, str]:
+
+def current_ids() -> Mapping[str, str]:
     """The trace id (32 hexadecimal digits) and span id (16) of the current span, if there is one.
 
     The form is that of the W3C Trace Context, the keys are the names of a record's attributes.
     OpenTelemetry is never imported for it: where nobody else has done so, no span can be
     current.
     """
-    trace: Any = sys.modules.get(TRACING)
-    context: Any = sys.modules.get(_CONTEXT)
-    if trace is None or context is None:
-        return {}
+    context: Any = _module(_CONTEXT)
+    if context is None:
+        return _NONE
     try:
         if not context.get_current():  # as a rule: it is there, FastAPI sees to that, and unused
-            return {}
+            return _NONE
+        trace: Any = _module(TRACING)
         span = trace.get_current_span().get_span_context()
         ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()
     except Exception:  # noqa: BLE001  # somebody's span, or it is just being imported

@@ -12,10 +12,23 @@ from typing import Any
 
 import pytest
 
+from fastapi_taskflow.loggers.places import place_at
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
+from fastapi_taskflow.records import TaskLogRecord
 
 FLAGS = ["logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"]
 TIMES = {"created", "msecs", "relativeCreated"}
+
+
+def made(
+    laid_out: dict[str, Any],
+    levelno: int,
+    message: str,
+    where: tuple[str, int, str],
+    extra: dict[str, Any] | None = None,
+) -> TaskLogRecord:
+    thread = threading.current_thread()
+    return plain_record(laid_out, levelno, message, place_at(*where), extra, TaskLogRecord, thread)
 
 
 def both(
@@ -24,9 +37,7 @@ def both(
     """The attributes of the standard library's record, and of ours."""
     name = "fastapi_taskflow.task.send"
     theirs = logging.LogRecord(name, levelno, path, 7, "50% of it", (), None, "send", None)
-    return vars(theirs), vars(
-        plain_record(layout(name), levelno, "50% of it", (path, 7, "send"), None)
-    )
+    return vars(theirs), vars(made(layout(name), levelno, "50% of it", (path, 7, "send")))
 
 
 def check(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -97,10 +108,10 @@ def test_a_process_is_called_what_multiprocessing_calls_it(monkeypatch: pytest.M
 def test_a_forked_child_has_its_own_number(run_python: Any) -> None:
     program = """
 import os, sys
-from fastapi_taskflow.loggers.plain_record import layout, plain_record
+from fastapi_taskflow.loggers.birth import make_record
 child = os.fork()
 if not child:
-    os._exit(plain_record(layout("x"), 20, "", ("", 0, ""), None).process != os.getpid())
+    os._exit(make_record("x", 20, "").process != os.getpid())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert run_python(program).returncode == 0
@@ -110,8 +121,8 @@ def test_a_layout_is_never_changed_by_its_records() -> None:
     laid_out = layout("x", task_id="id", tags={"a": "b"})
     before = dict(laid_out)
 
-    first = plain_record(laid_out, 20, "one", ("a.py", 1, "f"), {"user": "bob"})
-    second = plain_record(laid_out, 30, "two", ("b.py", 2, "g"), None)
+    first = made(laid_out, 20, "one", ("a.py", 1, "f"), {"user": "bob"})
+    second = made(laid_out, 30, "two", ("b.py", 2, "g"))
 
     assert laid_out == before
     assert (first.msg, first.user, second.msg) == ("one", "bob", "two")  # type: ignore[attr-defined]

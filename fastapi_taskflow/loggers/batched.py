@@ -12,7 +12,7 @@ from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import TaskLogRecord, copy_record
+from fastapi_taskflow.records import LibraryLogRecord, copy_record
 
 BATCH = 1000
 """The most records that are written at once."""
@@ -51,7 +51,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         if passed is None:
             return False
         # It can be queued as it is if it is ours, and no filter or factory of others' has it.
-        is_own = is_alone and type(passed) is TaskLogRecord and not writer.filters
+        is_own = is_alone and isinstance(passed, LibraryLogRecord) and not writer.filters
         with self.lock:
             if self._has_room(passed):
                 self._put(passed if is_own else copy_record(passed))

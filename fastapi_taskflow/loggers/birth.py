@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.events import Event, LifecycleEvent, TaskStatus
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import find_level, known_levels
-from fastapi_taskflow.loggers.flood import Place
 from fastapi_taskflow.loggers.ledger import Diagnostics, news
+from fastapi_taskflow.loggers.places import NOWHERE, Place
 from fastapi_taskflow.loggers.plain_record import layout, plain_record, told_in
 from fastapi_taskflow.records import (
     LIBRARY,
     LIFECYCLE,
     LIFECYCLE_LEVELS,
     TASK,
+    LibraryLogRecord,
+    StatusLogRecord,
     TaskLogRecord,
     attach_extra,
 )
@@ -28,14 +29,12 @@ _diagnostics = Diagnostics(f"{LIBRARY}.execution")
 _reported: set[str] = set()
 _MAX_REPORTED = 100  # levels made from data must not grow the set without end
 
-NOWHERE = Place("(unknown file)", 0, "(unknown function)")
-
 
 def make_record(
     name: str,
     levelno: int,
     message: str,
-    place: tuple[str, int, str] = NOWHERE,
+    place: Place = NOWHERE,
     extra: dict[str, Any] | None = None,
     exc_info: ExcInfo | None = None,
 ) -> logging.LogRecord:
@@ -47,7 +46,7 @@ def make_laid_out(
     laid_out: dict[str, Any],
     levelno: int,
     message: str,
-    place: tuple[str, int, str],
+    place: Place,
     extra: dict[str, Any] | None = None,
     exc_info: ExcInfo | None = None,
 ) -> logging.LogRecord:
@@ -57,23 +56,31 @@ def make_laid_out(
         laid_out: The layout.
         levelno: The level's number.
         message: The message.
-        place: The file, the line, and the function of the code that logs.
+        place: Where it is logged.
         extra: The structured fields.
         exc_info: The exception.
     """
     factory = logging.getLogRecordFactory()
     if factory is logging.LogRecord:
-        plain = plain_record(laid_out, levelno, message, place, extra)
+        kind = _kind_of(laid_out)
+        plain = plain_record(laid_out, levelno, message, place, extra, kind, news.mine.thread)
         if exc_info is not None:
             plain.exc_info = exc_info
         return plain
-    path, lineno, function = place
+    path, lineno, function, _, _ = place
     fields = (laid_out["name"], levelno, path, lineno, message, (), exc_info, function, None)
     record = _made_by(factory, fields)
     record.__dict__.update(told_in(laid_out), **current_ids())
     if extra is not None:
         attach_extra(record, extra)
     return record
+
+
+def _kind_of(laid_out: dict[str, Any]) -> type[LibraryLogRecord]:
+    """The class of the records of a layout."""
+    if "seq" not in laid_out:
+        return LibraryLogRecord
+    return StatusLogRecord if "retries_used" in laid_out else TaskLogRecord
 
 
 def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.LogRecord:
@@ -83,27 +90,25 @@ def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.
     except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
         let_pass(error)
         report("the process's log record factory failed", error)
-        return TaskLogRecord(*fields)
+        return LibraryLogRecord(*fields)
 
 
-_CONTEXT: tuple[str, ...] = ("task_id", "func_name", "attempt", "tags", "seq")
+_TOLD = ("task_id", "func_name", "attempt", "tags", "seq")
 
 
 def record_of(event: Event) -> logging.LogRecord:
     """The record that tells of an event that somebody made by hand."""
+    told = {name: getattr(event, name) for name in _TOLD}
     if isinstance(event, LifecycleEvent):
-        levelno = LIFECYCLE_LEVELS[event.status]
-        message = status_message(event.status)
-        record = make_record(f"{LIFECYCLE}.{event.func_name}", levelno, message)
-        record.__dict__["status"] = event.status.value
-        own = (*_CONTEXT, "retries_used", "duration", "error", "stacktrace")
+        told.update(status=event.status.value, retries_used=event.retries_used)
+        told.update(duration=event.duration, error=event.error, stacktrace=event.stacktrace)
+        laid_out = layout(f"{LIFECYCLE}.{event.func_name}", **told)
+        levelno, message = LIFECYCLE_LEVELS[event.status], status_message(event.status)
+        record = make_laid_out(laid_out, levelno, message, NOWHERE)
     else:
+        laid_out = layout(f"{TASK}.{event.func_name}", **told)
         levelno = level_number_of(event.level)
-        name = f"{TASK}.{event.func_name}"
-        record = make_record(name, levelno, event.message, extra=event.extra)
-        own = _CONTEXT
-    for attribute in own:
-        record.__dict__[attribute] = getattr(event, attribute)
+        record = make_laid_out(laid_out, levelno, event.message, NOWHERE, event.extra)
     record.created = event.timestamp.timestamp()
     record.msecs = event.timestamp.microsecond // 1000
     return record
@@ -112,14 +117,6 @@ def record_of(event: Event) -> logging.LogRecord:
 def status_message(status: TaskStatus) -> str:
     """What the record of a status change says."""
     return f"-- {status.name}"
-
-
-def place_of(caller: FrameType | None) -> tuple[str, int, str]:
-    """Where a frame is, as the fields of a ``Place``; None is where C calls."""
-    if caller is None:
-        return NOWHERE
-    code = caller.f_code
-    return code.co_filename, caller.f_lineno, code.co_name
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.bridge import ObserverHandler
-from fastapi_taskflow.loggers.dispatch import Sink
+from fastapi_taskflow.loggers.dispatch import EntryKeeper, Sink
 from fastapi_taskflow.loggers.flood import Budget
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.progress import ProgressKeeper, ProgressNews
@@ -78,6 +78,7 @@ class Branch:
 
     Args:
         sinks: The observers' handlers, in the order in which they receive.
+        entries: What keeps the tasks' log entries, before the sinks have them; None keeps none.
         propagate: Whether records go on to the users' own logging configuration.
         log_limit: How many entries below WARNING each place in the code may log in one
             task; None means no limit.
@@ -88,6 +89,7 @@ class Branch:
     def __init__(
         self,
         sinks: Sequence[Sink],
+        entries: EntryKeeper | None = None,
         *,
         propagate: bool = True,
         log_limit: int | None = None,
@@ -95,6 +97,7 @@ class Branch:
         keeper: ProgressKeeper | None = None,
     ) -> None:
         self.sinks = list(sinks)
+        self.entries = entries
         self.watchers = Watchers(self.sinks)
         self.progress = ProgressNews(self.watchers, keeper, redactor)
         self.propagate = propagate
@@ -107,8 +110,9 @@ class Branch:
 
     @property
     def has_sent(self) -> bool:
-        """Whether a sink has taken anything in this process."""
-        return any(sink.ledger.accepted for sink in self.sinks)
+        """Whether anything was kept, or taken by a sink, in this process."""
+        kept = self.entries is not None and self.entries.ledger.accepted > 0
+        return kept or any(sink.ledger.accepted for sink in self.sinks)
 
     def loggers(self, func_name: str) -> FunctionLoggers:
         """The loggers of a function: made once, never registered, gone with this branch."""

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from fastapi_taskflow.filters import own_record
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import Noted, given_extra
+from fastapi_taskflow.records import Noted, TaskLogRecord, noted_entry
 
 
-class Sink(ABC):
-    """An end of the road.
+class Sink:
+    """A handler at the end of the road.
 
     Attributes:
+        handler: The handler.
         ledger: Its figures.
     """
 
-    __slots__ = ("ledger",)
+    __slots__ = ("_queued", "handler", "ledger")
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
+        self.handler = handler
         self.ledger = ledger
+        self._queued = handler if isinstance(handler, QueuedHandler) else None
 
-    @abstractmethod
     def send(
         self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
     ) -> None:
-        """Hand a record over, in the calling thread. Nothing that is raised comes back.
+        """Have the handler handle, or queue, a record that its level lets through.
+
+        That happens in the calling thread. Nothing that is raised comes back.
 
         Args:
             record: The record.
@@ -37,26 +40,6 @@ class Sink(ABC):
                 turn it away, by this call are added.
             is_alone: Whether nobody else has the record, nor will get it.
         """
-
-
-class HandlerSink(Sink):
-    """A handler at the end of the road.
-
-    Attributes:
-        handler: The handler.
-    """
-
-    __slots__ = ("_queued", "handler")
-
-    def __init__(self, handler: logging.Handler, ledger: Ledger) -> None:
-        super().__init__(ledger)
-        self.handler = handler
-        self._queued = handler if isinstance(handler, QueuedHandler) else None
-
-    def send(
-        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
-    ) -> None:
-        """Have the handler handle, or queue, a record that its level lets through."""
         handler, ledger = self.handler, self.ledger
         if record.levelno < handler.level or handler in heard:
             ledger.filtered += 1
@@ -77,7 +60,7 @@ class HandlerSink(Sink):
             ledger.filtered += 1
 
 
-class EntrySink(Sink):
+class EntryKeeper:
     """Tells whoever keeps the tasks' log entries of each; it has no level and no filter.
 
     Args:
@@ -85,28 +68,27 @@ class EntrySink(Sink):
         ledger: Its figures.
     """
 
-    __slots__ = ("_note",)
+    __slots__ = ("_note", "ledger")
 
     def __init__(self, note: Callable[[str, Noted], None], ledger: Ledger) -> None:
-        super().__init__(ledger)
         self._note = note
+        self.ledger = ledger
 
-    def send(
-        self, record: logging.LogRecord, heard: list[logging.Handler], is_alone: bool = False
-    ) -> None:
-        """Note an entry. What a branch sends is one, or a status change, which is kept already."""
-        attributes = record.__dict__
+    def keep(self, record: logging.LogRecord) -> None:
+        """Note an entry, before any sink has its record. Nothing that is raised comes back."""
         try:
-            if "retries_used" not in attributes:
-                noted = (
-                    attributes["seq"],
-                    attributes["created"],
-                    attributes["levelno"],
-                    record.getMessage(),
-                    attributes["attempt"],
-                    given_extra(record) or None,
+            if type(record) is TaskLogRecord:  # ours, and nobody else has seen it yet
+                noted: Noted = (
+                    record.seq,
+                    record.created,
+                    record.levelno,
+                    record.msg,
+                    record.attempt,
+                    record._given or None,  # noqa: SLF001  # its slot
                 )
-                self._note(attributes["task_id"], noted)
+            else:
+                noted = noted_entry(record)
+            self._note(record.task_id, noted)  # type: ignore[attr-defined]  # a task's record has it
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             self.ledger.fail(error, "noting an entry")

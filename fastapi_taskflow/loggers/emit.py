@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.context import TaskContext, active_task, next_attempt
@@ -13,32 +11,40 @@ from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.levels import STANDARD
 from fastapi_taskflow.loggers.birth import (
-    NOWHERE,
     level_number_of,
     make_laid_out,
     make_record,
     message_of,
-    place_of,
     report,
     status_message,
     text_of,
 )
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.captured import captured_extra, hearers_of, made_like
-from fastapi_taskflow.loggers.flood import Budget, Place
-from fastapi_taskflow.loggers.ledger import Diagnostics
+from fastapi_taskflow.loggers.flood import Budget
+from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.order import EventOrder
+from fastapi_taskflow.loggers.places import NOWHERE, Place, calling_place, place_at
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
 from fastapi_taskflow.loggers.snapshot import snapshot
+from fastapi_taskflow.loggers.tree import Levels, remembered
 from fastapi_taskflow.records import (
     LIFECYCLE_LEVELS,
     TASK,
+    LibraryLogRecord,
     TaskLogRecord,
 )
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.redact.traceback import ExcInfo
 
 _orphans = Diagnostics(TASK)
+_manager = logging.root.manager
+
+# Methods of what is imported, bound once: CPython 3.11 takes such a name for a module's, and binds
+# its method anew at each call, which takes longer than these three do.
+_running = active_task.get
+_number = STANDARD.get
+_levels_of = remembered.get
 
 
 def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
@@ -55,12 +61,19 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
             the event; containers are copied now.
     """
     try:
-        emitter = active_task.get()
-        caller = sys._getframe().f_back  # documented; None where C calls, as at exit
-        if isinstance(emitter, TaskEmitter):
-            emitter.log(message, level, extra, caller)
-        else:
-            _log_outside(message, level, extra, caller)
+        emitter = _running()
+        if not isinstance(emitter, TaskEmitter):
+            _log_outside(message, level, extra, calling_place(1))
+            return
+        # What nobody wants ends here. As level_number_of() and levels(), without their calls.
+        levelno = _number(level) if type(level) is str else None
+        if levelno is None:
+            levelno = level_number_of(level)
+        known, source_level, pipeline_level = _levels_of(emitter.name) or emitter.levels()
+        if known != len(_manager.loggerDict):
+            _, source_level, pipeline_level = emitter.levels()
+        if levelno >= source_level:
+            emitter.log(message, levelno, extra, calling_place(1), pipeline_level)
     except BaseException as error:  # this function's promise, should all fail
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -70,19 +83,19 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
             return
 
 
-def _log_outside(
-    message: object, level: object, extra: dict[str, Any], caller: FrameType | None
-) -> None:
+def _log_outside(message: object, level: object, extra: dict[str, Any], place: Place) -> None:
     levelno = level_number_of(level)
     if _orphans.isEnabledFor(levelno):
-        text, place = text_of(message), place_of(caller)
-        _orphans.handle(make_record(TASK, levelno, text, place, snapshot(extra)))
+        _orphans.handle(make_record(TASK, levelno, text_of(message), place, snapshot(extra)))
 
 
 class TaskEmitter:
     """The voice of one attempt: makes the task's records and sends them down the branch.
 
     Thread-safe. Each sink gets the records of one task in the order of their ``seq``.
+
+    Attributes:
+        name: The name of the task's logger, by which its levels are remembered.
 
     Args:
         branch: The manager's branch of the logger tree.
@@ -100,6 +113,7 @@ class TaskEmitter:
         "_task_logger",
         "branch",
         "context",
+        "name",
     )
 
     def __init__(
@@ -113,6 +127,7 @@ class TaskEmitter:
         self.context = context
         self._forks = lineage.forks
         self._task_logger, self._lifecycle_logger = branch.loggers(context.func_name)
+        self.name = self._task_logger.name
         self._order = order or EventOrder()
         self._budget = branch.new_budget() if order is None else budget
         self._laid_out: dict[str, Any] | None = None
@@ -130,23 +145,28 @@ class TaskEmitter:
         """The voice of the attempt after this one. What is late of this one keeps its own."""
         return TaskEmitter(self.branch, next_attempt(self.context), self._order, self._budget)
 
+    def levels(self) -> Levels:
+        """The levels that the task's entries must have."""
+        return self._task_logger.levels()
+
     def log(
         self,
         message: object,
-        level: str | int,
+        levelno: int,
         extra: dict[str, Any],
-        caller: FrameType | None = None,
+        place: Place,
+        pipeline_level: int,
     ) -> None:
-        """Emit a log entry, unless a level set on its logger turns it away."""
-        # As level_number_of() would, without its calls: one that nobody wants ends here.
-        levelno = STANDARD.get(level) if type(level) is str else None
-        if levelno is None:
-            levelno = level_number_of(level)
-        logger, branch = self._task_logger, self.branch
-        source_level, pipeline_level = logger.levels()
-        if levelno < source_level:
-            return
-        place = place_of(caller)
+        """Emit a log entry, which no level at the source turns away.
+
+        Args:
+            message: The message.
+            levelno: The level's number.
+            extra: The structured fields.
+            place: Where it is logged.
+            pipeline_level: The effective level of the task's logger.
+        """
+        branch = self.branch
         if self._budget is not None and not self._admits(self._budget, place, levelno):
             return
         text = message if type(message) is str else text_of(message)
@@ -154,14 +174,18 @@ class TaskEmitter:
             text, extra = branch.redactor.text(text), branch.redactor.mapping(extra)
         if extra:
             extra = snapshot(extra)
-        laid_out = self._laid_out
-        if laid_out is not None and logging.getLogRecordFactory() is logging.LogRecord:
-            # What _entry() would come to, after three calls more.
-            record: logging.LogRecord = plain_record(laid_out, levelno, text, place, extra)
+        mine, laid_out = news.mine, self._laid_out
+        # As getLogRecordFactory() says, which is one of the calls that are left out here.
+        if laid_out is not None and logging._logRecordFactory is logging.LogRecord:  # type: ignore[attr-defined]  # noqa: SLF001
+            record: logging.LogRecord = plain_record(
+                laid_out, levelno, text, place, extra, TaskLogRecord, mine.thread
+            )
         else:
             record = self._entry(levelno, text, extra, place)
-        goes_on = branch.goes_on(levelno, pipeline_level)
-        self._order.send(logger if goes_on else None, record, [], branch.sinks)
+        # As goes_on() says.
+        goes_on = branch.propagate and levelno >= pipeline_level and levelno > _manager.disable
+        to = self._task_logger if goes_on else None
+        self._order.send(mine, branch.entries, branch.sinks, to, record, [])
 
     def relay(
         self,
@@ -180,8 +204,8 @@ class TaskEmitter:
             place: Where it was logged.
             made: Attributes of the record that say when, and in what process, that was.
         """
-        logger, branch = self._task_logger, self.branch
-        source_level, pipeline_level = logger.levels()
+        branch = self.branch
+        _, source_level, pipeline_level = self.levels()
         if levelno < source_level:
             return
         if self._budget is not None and not self._admits(self._budget, place, levelno):
@@ -190,36 +214,37 @@ class TaskEmitter:
             message, extra = branch.redactor.text(message), branch.redactor.mapping(extra)
         record = self._entry(levelno, message, extra, place)
         record.__dict__.update(made)
-        goes_on = branch.goes_on(levelno, pipeline_level)
-        self._order.send(logger if goes_on else None, record, [], branch.sinks)
-
-    @property
-    def source_level(self) -> int:
-        """The level below which entries are turned away."""
-        return self._task_logger.source_level()
+        self._send(self._task_logger, record, pipeline_level)
 
     def capture(self, original: logging.LogRecord) -> None:
         """Make another logger's record an entry too. The pipeline has the original."""
         levelno = original.levelno
-        if levelno < self.source_level:
+        if levelno < self.levels()[1]:
             return
         branch = self.branch
         if branch.redactor is not None:  # before its arguments, by name, are in its message
             original = redact_record(branch.redactor, original)
-        place = Place(original.pathname, original.lineno, original.funcName or NOWHERE.function)
+        place = place_at(original.pathname, original.lineno, original.funcName or NOWHERE[2])
         if self._budget is None or self._admits(self._budget, place, levelno):
             tags = branch.redact_tags(self.context.tags)  # the original is without secrets, too
             extra = snapshot(captured_extra(original, self.context, tags))
             record = self._entry(levelno, message_of(original), extra, place)
             record.__dict__.update(made_like(original))
-            self._order.send(None, record, hearers_of(original), branch.sinks)
+            heard = hearers_of(original)
+            self._order.send(news.mine, branch.entries, branch.sinks, None, record, heard)
 
-    def _admits(self, budget: Budget, place: tuple[str, int, str], levelno: int) -> bool:
+    def _send(self, logger: BranchLogger, record: logging.LogRecord, pipeline_level: int) -> None:
+        branch = self.branch
+        to = logger if branch.goes_on(record.levelno, pipeline_level) else None
+        keeper = branch.entries if logger is self._task_logger else None
+        self._order.send(news.mine, keeper, branch.sinks, to, record, [])
+
+    def _admits(self, budget: Budget, place: Place, levelno: int) -> bool:
         with self._order.lock:
-            return budget.admit(Place(*place), levelno)
+            return budget.admit(place, levelno)
 
     def _entry(
-        self, levelno: int, message: str, extra: dict[str, Any], place: tuple[str, int, str]
+        self, levelno: int, message: str, extra: dict[str, Any], place: Place
     ) -> logging.LogRecord:
         laid_out = self._laid_out
         if laid_out is None:
@@ -243,7 +268,7 @@ class TaskEmitter:
 
     def _without_secrets(self, record: logging.LogRecord) -> logging.LogRecord:
         """The record without what a factory of the user's may have added."""
-        if self.branch.redactor is None or type(record) is TaskLogRecord:
+        if self.branch.redactor is None or isinstance(record, LibraryLogRecord):
             return record
         return redact_record(self.branch.redactor, record)
 
@@ -253,12 +278,10 @@ class TaskEmitter:
             return
         with self._order.lock:
             suppressed = self._budget.settle()
-        logger, branch = self._task_logger, self.branch
         for some in suppressed:
             extra = {"suppressed": some.count}
             record = self._entry(some.levelno, some.message, extra, some.place)
-            goes_on = branch.goes_on(some.levelno, logger.getEffectiveLevel())
-            self._order.send(logger if goes_on else None, record, [], branch.sinks)
+            self._send(self._task_logger, record, self.levels()[2])
 
     def lifecycle(
         self,
@@ -275,12 +298,12 @@ class TaskEmitter:
         if status.is_final:
             self.settle_progress()
             self._say_suppressed()
-        logger, branch = self._lifecycle_logger, self.branch
+        logger = self._lifecycle_logger
         levelno = LIFECYCLE_LEVELS[status]
-        source_level, pipeline_level = logger.levels()
+        _, source_level, pipeline_level = logger.levels()
         if levelno < source_level:
             if status.is_final:  # a level hides the news, not the end
-                branch.watchers.end_task(self.context.task_id)
+                self.branch.watchers.end_task(self.context.task_id)
             return
         laid_out = self._layout(
             logger,
@@ -293,6 +316,4 @@ class TaskEmitter:
         message = status_message(status)
         record = make_laid_out(laid_out, levelno, message, NOWHERE, exc_info=exc_info)
         record.exc_text = exc_text and exc_text.rstrip("\n")
-        goes_on = branch.goes_on(levelno, pipeline_level)
-        record = self._without_secrets(record)
-        self._order.send(logger if goes_on else None, record, [], branch.sinks)
+        self._send(logger, self._without_secrets(record), pipeline_level)

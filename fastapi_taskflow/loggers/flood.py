@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import NamedTuple
 
-
-class Place(NamedTuple):
-    """Where an entry was logged: file, line, and function."""
-
-    path: str
-    lineno: int
-    function: str
+from fastapi_taskflow.loggers.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +25,8 @@ class Suppressed:
     @property
     def message(self) -> str:
         """What is said of it in the task's log."""
-        where = f"{PurePath(self.place.path).name}:{self.place.lineno}"
-        return f"{self.count} more suppressed from {where}"
+        _, lineno, _, filename, _ = self.place
+        return f"{self.count} more suppressed from {filename}:{lineno}"
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from fastapi_taskflow.errors import LogFileError
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.chunks import chunks, formatted
 from fastapi_taskflow.loggers.observed import ObservedHandler, untold
+from fastapi_taskflow.records import TaskLogRecord
 
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a batch that go out by one write."""
@@ -160,7 +161,10 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        passed = self.passed(record)
+        if type(record) is TaskLogRecord and not (self.filters or self._filters_by_itself):
+            passed: logging.LogRecord | None = record  # as passed() says
+        else:
+            passed = self.passed(record)
         if passed is None:
             return False
         with self.lock:  # type: ignore[union-attr]  # None only after createLock was overridden
@@ -299,7 +303,12 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         return LogFile(self.baseFilename)
 
     def _line(self, record: logging.LogRecord) -> bytes:
-        return (self.format(record) + self.terminator).encode(
+        formatter = self.formatter
+        if formatter is None or self._formats_by_itself:
+            text = self.format(record)
+        else:
+            text = formatter.format(record)
+        return (text + self.terminator).encode(
             self.encoding or "utf-8", self.errors or "backslashreplace"
         )
 

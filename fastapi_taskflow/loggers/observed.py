@@ -36,10 +36,12 @@ class ObservedHandler(logging.Handler):
     observed = False
     log_lifecycle = True
     _filters_by_itself = False
+    _formats_by_itself = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls._filters_by_itself = cls.filter is not ObservedHandler.filter
+        cls._formats_by_itself = cls.format is not logging.Handler.format
 
     def passed(self, record: logging.LogRecord) -> logging.LogRecord | None:
         """The record that is to be handled, or None: ``filter()`` is asked where it could say no.
@@ -47,7 +49,7 @@ class ObservedHandler(logging.Handler):
         That is to say, hardly ever: all that is asked for a task's line costs less than a filter.
         """
         if not (self.filters or self._filters_by_itself) and (
-            self.log_lifecycle or "retries_used" not in record.__dict__
+            self.log_lifecycle or not is_lifecycle(record)
         ):
             return record
         passed: bool | logging.LogRecord = self.filter(record)

@@ -12,7 +12,7 @@ from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptedLogger, AdoptingHandler, adopt
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
 from fastapi_taskflow.loggers.bridge import ObserverHandler
-from fastapi_taskflow.loggers.dispatch import HandlerSink
+from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.hooks import HOOK_TIMEOUT, run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
 from fastapi_taskflow.loggers.queued import QueuedHandler
@@ -41,7 +41,7 @@ class Observers:
 
     def __init__(self, choices: Iterable[object], redactor: Redactor | None = None) -> None:
         self._redactor = redactor
-        self.sinks: list[HandlerSink] = []
+        self.sinks: list[Sink] = []
         self._choices: list[ObserverChoice] = []
         self._synchronous: list[tuple[HandlerObserver, Ledger]] = []
         self._deferred: list[_Queueing] = []
@@ -61,10 +61,10 @@ class Observers:
             return
         if isinstance(handler, (ObserverHandler, QueuedHandler)):
             handler.ledger.name = self._free_name(handler.ledger.name)
-            self.sinks.append(HandlerSink(handler, handler.ledger))
+            self.sinks.append(Sink(handler, handler.ledger))
             self._deferred.append(handler)
         else:
-            self.sinks.append(HandlerSink(handler, Ledger(self._free_name(type(choice).__name__))))
+            self.sinks.append(Sink(handler, Ledger(self._free_name(type(choice).__name__))))
         self.sinks[-1].ledger.redactor = self._redactor
         if isinstance(handler, AdoptingHandler) and isinstance(handler.target, AdoptedLogger):
             self._loggers.append(handler.target.logger)

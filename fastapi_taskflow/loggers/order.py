@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.loggers.branch import BranchLogger
-from fastapi_taskflow.loggers.dispatch import Sink
-from fastapi_taskflow.loggers.ledger import news
+from fastapi_taskflow.loggers.dispatch import EntryKeeper, Sink
+from fastapi_taskflow.loggers.ledger import ThreadNews, news
 
 
 class Addressed(NamedTuple):
@@ -61,10 +61,12 @@ class EventOrder:
 
     def send(
         self,
+        mine: ThreadNews,
+        keeper: EntryKeeper | None,
+        sinks: Sequence[Sink],
         logger: BranchLogger | None,
         record: logging.LogRecord,
         heard: list[logging.Handler],
-        sinks: Sequence[Sink],
     ) -> None:
         """Hand a record, with its number, to the sinks, and then to the pipeline, in its turn.
 
@@ -73,23 +75,25 @@ class EventOrder:
         users' handlers come after it, as they are not ours.
 
         Args:
+            mine: The news of the thread that calls this.
+            keeper: What keeps it, if it is a log entry, before any sink has it.
+            sinks: The sinks.
             logger: The logger whose pipeline it goes down, if any.
             record: The record.
             heard: The handlers that have had what it tells of.
-            sinks: The sinks.
         """
         sent: list[Addressed] | None = None  # None: this record and, as nearly always, no other
-        mine = news.mine
         mine.held += 1
         try:
             with self.lock:
-                record.__dict__["seq"] = self.seq
+                record.seq = self.seq
                 self.seq += 1
+                if keeper is not None:
+                    keeper.keep(record)
                 if self._sender is not None or self._waiting:
                     sent = self._wait_for_turn(Addressed(logger, record, heard), sinks)
                 else:
-                    # The first sink is the task's record, which keeps what is in it, not it itself.
-                    is_alone = logger is None and len(sinks) <= 2
+                    is_alone = logger is None and len(sinks) == 1
                     self._sender = mine.thread
                     try:
                         for sink in sinks:

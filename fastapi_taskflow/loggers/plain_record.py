@@ -14,21 +14,25 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.records import TaskLogRecord, attach_extra
-from fastapi_taskflow.tracing import TRACING, current_ids
+from fastapi_taskflow.loggers.places import Place
+from fastapi_taskflow.records import LibraryLogRecord, attach_extra
+from fastapi_taskflow.tracing import current_ids
 
-_MAX_PATHS = 1000  # code that is made at run time may have a name of its own each time
+R = TypeVar("R", bound=LibraryLogRecord)
+
 _HAS_TASK_NAMES = sys.version_info >= (3, 12)
 
 _BARE = logging.LogRecord("", 0, "", 0, "", (), None)
 _BEGUN = _BARE.created - _BARE.relativeCreated / 1000  # what relativeCreated counts from
 _EMPTY = {**dict.fromkeys(vars(_BARE)), "args": ()}
 
-_paths: dict[str, tuple[str, str]] = {}
+_level_names: dict[int, str] = logging._levelToName  # noqa: SLF001  # to read, as getLevelName()
+
 _new = object.__new__
+_module = sys.modules.get
 
 
 class _Here:
@@ -64,37 +68,51 @@ def plain_record(
     laid_out: dict[str, Any],
     levelno: int,
     message: str,
-    place: tuple[str, int, str],
+    place: Place,
     extra: dict[str, Any] | None,
-) -> TaskLogRecord:
-    """A record without arguments and exception, made now, in this thread."""
-    path, lineno, function = place
-    nanoseconds = time.time_ns()
-    created = nanoseconds / 1e9
-    record: TaskLogRecord = _new(TaskLogRecord)
+    kind: type[R],
+    thread: threading.Thread,
+) -> R:
+    """A record without arguments and exception, made now, in this thread.
+
+    Args:
+        laid_out: What all records of the logger have.
+        levelno: The level's number.
+        message: The message.
+        place: Where it is logged.
+        extra: The structured fields.
+        kind: Its class.
+        thread: This thread.
+    """
+    created = time.time()
+    record = _new(kind)
     # A copy with a few changes takes half the time of as many attributes set one by one.
     record.__dict__ = attributes = laid_out.copy()
     attributes["msg"] = message
-    attributes["levelname"] = logging.getLevelName(levelno)
+    attributes["levelname"] = _level_names.get(levelno) or logging.getLevelName(levelno)
     attributes["levelno"] = levelno
-    attributes["pathname"] = path
-    attributes["filename"], attributes["module"] = _paths.get(path) or _names_in(path)
-    attributes["lineno"] = lineno
-    attributes["funcName"] = function
+    (
+        attributes["pathname"],
+        attributes["lineno"],
+        attributes["funcName"],
+        attributes["filename"],
+        attributes["module"],
+    ) = place
     attributes["created"] = created
-    attributes["msecs"] = nanoseconds % 1_000_000_000 // 1_000_000 + 0.0
-    attributes["relativeCreated"] = (created - _BEGUN) * 1000
+    attributes["msecs"] = int(created % 1.0 * 1000.0) + 0.0
+    attributes["relativeCreated"] = (created - _BEGUN) * 1000.0
     if logging.logThreads:
         attributes["thread"] = threading.get_ident()
-        attributes["threadName"] = threading.current_thread().name
+        attributes["threadName"] = thread.name
     if logging.logMultiprocessing:
         attributes["processName"] = _process_name()
     if logging.logProcesses:
         attributes["process"] = _here.pid
     if _HAS_TASK_NAMES and getattr(logging, "logAsyncioTasks", True):
         attributes["taskName"] = _task_name()
-    if TRACING in sys.modules:
-        attributes.update(current_ids())
+    ids = current_ids()
+    if ids:
+        attributes.update(ids)
     if extra:
         attach_extra(record, extra)
     elif extra is not None:
@@ -102,18 +120,9 @@ def plain_record(
     return record
 
 
-def _names_in(path: str) -> tuple[str, str]:
-    """The file and the module that a path names."""
-    filename = os.path.basename(path)
-    if len(_paths) >= _MAX_PATHS:
-        _paths.clear()
-    names = _paths[path] = filename, os.path.splitext(filename)[0]
-    return names
-
-
 def _process_name() -> str:
     """The name that ``multiprocessing`` has for this process, where it is used at all."""
-    processes = sys.modules.get("multiprocessing.process")
+    processes = _module("multiprocessing.process")
     try:
         return "MainProcess" if processes is None else processes.current_process().name
     except Exception:  # noqa: BLE001  # as the standard library: it may be just being imported

@@ -16,6 +16,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.birth import report
 from fastapi_taskflow.loggers.emit import TaskEmitter
+from fastapi_taskflow.loggers.places import NOWHERE, Place, calling_place
 
 MAX_LINE = 1 << 16
 """Characters after which a line that is never ended becomes an entry all the same."""
@@ -34,7 +35,7 @@ class Prints:
         self.emitter = emitter
         self._begun: dict[int, str] = {}
 
-    def write(self, text: str, caller: FrameType | None) -> None:
+    def write(self, text: str, place: Place) -> None:
         """Take text; each of its lines that ends here and is not empty becomes an entry."""
         thread = threading.get_ident()
         *lines, rest = (self._begun.pop(thread, "") + text).split("\n")
@@ -43,18 +44,21 @@ class Prints:
         if rest:
             self._begun[thread] = rest
         for line in lines:
-            self._enter(line, caller)
+            self._enter(line, place)
 
     def finish(self) -> None:
         """Make entries of the lines that were begun and never ended."""
         while self._begun:
-            self._enter(self._begun.popitem()[1], None)
+            self._enter(self._begun.popitem()[1], NOWHERE)
 
-    def _enter(self, line: str, caller: FrameType | None) -> None:
+    def _enter(self, line: str, place: Place) -> None:
         if not line.strip():
             return
         try:
-            self.emitter.log(line.removesuffix("\r"), "info", {}, caller)
+            _, source_level, pipeline_level = self.emitter.levels()
+            if source_level <= logging.INFO:
+                text = line.removesuffix("\r")
+                self.emitter.log(text, logging.INFO, {}, place, pipeline_level)
         except BaseException as error:  # noqa: BLE001  # no print raises for our sake
             let_pass(error)
             report("a print failed to become an entry and is lost", error)
@@ -74,7 +78,7 @@ class _Router:
         # A context that was copied to work for others has no task any more, or another one.
         if prints is None or prints.emitter is not active_task.get() or _is_handling():
             return len(text) if self._stream is None else self._stream.write(text)
-        prints.write(text, sys._getframe(1))
+        prints.write(text, calling_place(1))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

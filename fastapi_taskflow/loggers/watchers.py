@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi_taskflow.events import Event, News, ProgressEvent
 from fastapi_taskflow.fork import restart_after_fork
-from fastapi_taskflow.loggers.dispatch import HandlerSink, Sink
+from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.watch import Bell, Buffer, Published, Watch, is_last
 from fastapi_taskflow.records import event_from
@@ -85,7 +85,7 @@ class Watchers:
 
     def __init__(self, sinks: list[Sink]) -> None:
         self._sinks = sinks
-        self._sink = HandlerSink(_Listener(self.publish), Ledger("watchers"))
+        self._sink = Sink(_Listener(self.publish), Ledger("watchers"))
         self._buffers: dict[str | None, tuple[Buffer, ...]] = {}
         self.start_afresh()
         restart_after_fork(self)

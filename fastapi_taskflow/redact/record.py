@@ -12,7 +12,7 @@ from fastapi_taskflow.records import (
     OWN_ATTRIBUTES,
     PREFIX,
     STANDARD_ATTRIBUTES,
-    TaskLogRecord,
+    LibraryLogRecord,
     attach_extra,
     copy_record,
     is_lifecycle,
@@ -85,7 +85,7 @@ def _attached(extra: dict[str, Any]) -> dict[str, Any]:
     """Extras under the names of their attributes, in the same order."""
     if not extra:
         return extra
-    bare = object.__new__(TaskLogRecord)
+    bare = object.__new__(LibraryLogRecord)
     attach_extra(bare, extra)
     return vars(bare)
 

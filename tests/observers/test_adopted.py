@@ -34,7 +34,7 @@ from fastapi_taskflow import (
 )
 from fastapi_taskflow.loggers import adopt
 from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptingHandler
-from fastapi_taskflow.loggers.dispatch import HandlerSink
+from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.queued import QUEUE_SIZE
 
 PATIENCE = 30.0
@@ -451,7 +451,7 @@ def test_a_full_queue_takes_status_changes_all_the_same(blocked: Blocked) -> Non
     TaskManager(loggers=[listing]).run(greet)
     running, hello, again, success = listing.records
     queued = AdoptingHandler(AdoptedHandler(blocked), queue_size=1)
-    sink = HandlerSink(queued, queued.ledger)
+    sink = Sink(queued, queued.ledger)
 
     sink.send(running, [])
     assert blocked.entered.wait(PATIENCE)

@@ -15,7 +15,7 @@ from fastapi_taskflow import InMemoryLogger, TaskContext, TaskManager, TaskRecor
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.execution.transitions import Progress
 from fastapi_taskflow.loggers.branch import Branch
-from fastapi_taskflow.loggers.dispatch import HandlerSink
+from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.emit import TaskEmitter
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.store import MemoryStore
@@ -61,7 +61,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def progress(store: MemoryStore, memory: InMemoryLogger) -> Progress:
-    branch = Branch([HandlerSink(memory.handler, Ledger("memory"))])
+    branch = Branch([Sink(memory.handler, Ledger("memory"))])
     return Progress(store, TaskEmitter(branch, TaskContext("id", "send", 0)))
 
 

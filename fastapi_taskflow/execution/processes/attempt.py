@@ -35,7 +35,7 @@ def make_job(
         name=function.name,
         context=emitter.context,
         payload=payload,
-        source_level=emitter.source_level,
+        source_level=emitter.levels()[1],
         log_prints=log_prints,
         captured=tuple(capture.names),
         levels=capture.levels(),

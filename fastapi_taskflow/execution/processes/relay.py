@@ -7,7 +7,6 @@ import logging
 from fastapi_taskflow.execution.processes.packing import unpack_values
 from fastapi_taskflow.execution.processes.wire import Captured, Logged, Progressed
 from fastapi_taskflow.loggers.emit import TaskEmitter
-from fastapi_taskflow.loggers.flood import Place
 
 _BARE = logging.LogRecord("", 0, "", 0, "", (), None)
 _START = _BARE.created - _BARE.relativeCreated / 1000
@@ -24,7 +23,7 @@ def relay(emitter: TaskEmitter, message: Logged | Captured | Progressed) -> None
     if isinstance(message, Logged):
         _, levelno, text, extra, place, made = message
         made["relativeCreated"] = _since_start(made["created"])
-        emitter.relay(levelno, text, unpack_values(extra), Place(*place), made)
+        emitter.relay(levelno, text, unpack_values(extra), place, made)
         return
     if isinstance(message, Progressed):
         emitter.progress(message.progress)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from fastapi_taskflow.events import TaskProgress
 from fastapi_taskflow.execution.processes.packing import dumps, pack_values
 from fastapi_taskflow.execution.processes.wire import Captured, Job, Logged, Message, Progressed
-from fastapi_taskflow.loggers.birth import level_number_of, message_of, place_of, text_of
+from fastapi_taskflow.loggers.birth import message_of, text_of
 from fastapi_taskflow.loggers.branch import Branch
 from fastapi_taskflow.loggers.captured import WHEN_AND_WHERE
 from fastapi_taskflow.loggers.emit import TaskEmitter
-from fastapi_taskflow.loggers.flood import Place
+from fastapi_taskflow.loggers.places import Place
 from fastapi_taskflow.loggers.progress import Gathered
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import reachable, takers
+from fastapi_taskflow.loggers.tree import Levels, reachable, takers
 from fastapi_taskflow.records import TRACE
 from fastapi_taskflow.tracing import current_ids
 
@@ -40,27 +39,25 @@ class WorkerEmitter(TaskEmitter):
 
     def __init__(self, branch: Branch, job: Job, send: Callable[[Message], None]) -> None:
         super().__init__(branch, job.context)
+        self.name = ""  # the levels of this process don't count
         self._job = job
         self._send_message = send
         self._gathered: Gathered[TaskProgress] = Gathered(self._send_progress)
 
-    @property
-    def source_level(self) -> int:
-        """The level that counted when the attempt began."""
-        return self._job.source_level
+    def levels(self) -> Levels:
+        """The level that counted when the attempt began; where the task is, the pipeline's."""
+        return len(logging.root.manager.loggerDict), self._job.source_level, logging.NOTSET
 
     def log(
         self,
         message: object,
-        level: str | int,
+        levelno: int,
         extra: dict[str, Any],
-        caller: FrameType | None = None,
+        place: Place,
+        pipeline_level: int,
     ) -> None:
-        """Send an entry, unless the level turns it away."""
-        levelno = level_number_of(level)
-        if levelno < self.source_level:
-            return
-        text, place = text_of(message), Place(*place_of(caller))
+        """Send an entry."""
+        text = text_of(message)
         # A record knows when, and in what process, thread and asyncio task, it was made.
         made = _when_and_where(logging.LogRecord("", levelno, "", 0, "", (), None))
         made.update(current_ids())
@@ -80,7 +77,7 @@ class WorkerEmitter(TaskEmitter):
 
     def capture(self, original: logging.LogRecord) -> None:
         """Send another logger's record."""
-        if original.levelno < self.source_level:
+        if original.levelno < self._job.source_level:
             return
         heard = any(takers(logging.getLogger(original.name), original))
         self._send_message(Captured(self._job.number, _packed(original), heard))

@@ -12,6 +12,7 @@ from fastapi_taskflow.context import TaskContext
 from fastapi_taskflow.events import TaskProgress
 from fastapi_taskflow.execution.processes.packed_error import PackedError
 from fastapi_taskflow.execution.processes.packing import Payload
+from fastapi_taskflow.loggers.places import Place
 
 _HEADER = 8
 """Bytes that say how long the message behind them is."""
@@ -59,7 +60,7 @@ class Logged(NamedTuple):
         levelno: The level.
         message: The message, rendered.
         extra: The extras, packed one by one.
-        place: File, line and function.
+        place: Where it was logged.
         made: Attributes of the record that say when, and in what process and thread, it was made.
     """
 
@@ -67,7 +68,7 @@ class Logged(NamedTuple):
     levelno: int
     message: str
     extra: dict[str, Any]
-    place: tuple[str, int, str]
+    place: Place
     made: dict[str, Any]
 
 
