@@ -141,8 +141,7 @@ class AdoptingHandler(QueuedHandler[_Item]):
         own, handlers = address
         heard.extend(handlers)
         with self.lock:
-            if self._has_room(own):
-                self._put(_Item((copy_record(own), handlers), copy_context()))
+            self._put(_Item((copy_record(own), handlers), copy_context()), own)
         return True
 
     def record_in(self, item: _Item) -> logging.LogRecord | None:

@@ -53,8 +53,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
         # It can be queued as it is if it is ours, and no filter or factory of others' has it.
         is_own = is_alone and isinstance(passed, LibraryLogRecord) and not writer.filters
         with self.lock:
-            if self._has_room(passed):
-                self._put(passed if is_own else copy_record(passed))
+            self._put(passed if is_own else copy_record(passed), passed)
         return True
 
     def record_in(self, item: logging.LogRecord) -> logging.LogRecord:

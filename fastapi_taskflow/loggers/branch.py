@@ -111,7 +111,7 @@ class Branch:
     @property
     def has_sent(self) -> bool:
         """Whether anything was kept, or taken by a sink, in this process."""
-        kept = self.entries is not None and self.entries.ledger.accepted > 0
+        kept = self.entries is not None and self.entries.has_kept
         return kept or any(sink.ledger.accepted for sink in self.sinks)
 
     def loggers(self, func_name: str) -> FunctionLoggers:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from fastapi_taskflow.filters import own_record
+from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
@@ -41,13 +42,11 @@ class Sink:
             is_alone: Whether nobody else has the record, nor will get it.
         """
         handler, ledger = self.handler, self.ledger
-        if record.levelno < handler.level or handler in heard:
-            ledger.filtered += 1
-            return
+        taken: object = False
         try:
             if self._queued is not None:
                 taken = self._queued.queue(record, heard, is_alone)
-            else:
+            elif record.levelno >= handler.level and handler not in heard:
                 heard.append(handler)
                 taken = handler.handle(own_record(handler, record) if handler.filters else record)
         except BaseException as error:  # noqa: BLE001  # see let_pass
@@ -63,16 +62,25 @@ class Sink:
 class EntryKeeper:
     """Tells whoever keeps the tasks' log entries of each; it has no level and no filter.
 
+    Attributes:
+        has_kept: Whether there was one, in this process.
+
     Args:
         note: Called with the task's id, and the entry.
         ledger: Its figures.
     """
 
-    __slots__ = ("_note", "ledger")
+    __slots__ = ("__weakref__", "_note", "has_kept", "ledger")
 
     def __init__(self, note: Callable[[str, Noted], None], ledger: Ledger) -> None:
         self._note = note
         self.ledger = ledger
+        self.start_afresh()
+        restart_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Have kept nothing: what a forked child's parent has kept is the parent's."""
+        self.has_kept = False
 
     def keep(self, record: logging.LogRecord) -> None:
         """Note an entry, before any sink has its record. Nothing that is raised comes back."""
@@ -92,5 +100,4 @@ class EntryKeeper:
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             self.ledger.fail(error, "noting an entry")
-            return
-        self.ledger.accepted += 1
+        self.has_kept = True

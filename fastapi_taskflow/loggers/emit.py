@@ -63,7 +63,7 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
     try:
         emitter = _running()
         if not isinstance(emitter, TaskEmitter):
-            _log_outside(message, level, extra, calling_place(1))
+            _log_outside(message, level, extra, calling_place(2))
             return
         # What nobody wants ends here. As level_number_of() and levels(), without their calls.
         levelno = _number(level) if type(level) is str else None
@@ -73,7 +73,7 @@ def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> 
         if known != len(_manager.loggerDict):
             _, source_level, pipeline_level = emitter.levels()
         if levelno >= source_level:
-            emitter.log(message, levelno, extra, calling_place(1), pipeline_level)
+            emitter.log(message, levelno, extra, calling_place(2), pipeline_level)
     except BaseException as error:  # this function's promise, should all fail
         if isinstance(error, KeyboardInterrupt):
             raise

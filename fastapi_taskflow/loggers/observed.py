@@ -10,7 +10,7 @@ from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import Level, level_number
-from fastapi_taskflow.records import is_lifecycle
+from fastapi_taskflow.records import TaskLogRecord, is_lifecycle
 
 FORMATTERS = {"text": TaskFormatter, "json": TaskJsonFormatter}
 """The formatters that ``formatter=`` knows by name."""
@@ -49,7 +49,7 @@ class ObservedHandler(logging.Handler):
         That is to say, hardly ever: all that is asked for a task's line costs less than a filter.
         """
         if not (self.filters or self._filters_by_itself) and (
-            self.log_lifecycle or not is_lifecycle(record)
+            type(record) is TaskLogRecord or self.log_lifecycle or not is_lifecycle(record)
         ):
             return record
         passed: bool | logging.LogRecord = self.filter(record)

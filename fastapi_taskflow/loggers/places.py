@@ -28,16 +28,17 @@ NOWHERE = place_at("(unknown file)", 0, "(unknown function)")
 
 
 def calling_place(depth: int) -> Place:
-    """The place of the code that has called the caller of this.
+    """The place of a function that is running, further out.
 
     The interpreter counts through the lines of a function to find the one it is at: in a long one
     that takes longer than all else that is done for a log line.
 
     Args:
-        depth: How many calls lie between; 1 is that of the caller itself.
+        depth: How many calls lie between it and this function: 1 is the place of the function
+            that calls this, 2 that of its caller.
     """
     try:
-        frame = sys._getframe(depth + 1)  # documented
+        frame = sys._getframe(depth)  # documented
     except ValueError:  # C calls, as at exit
         return NOWHERE
     code = frame.f_code

@@ -78,7 +78,7 @@ class _Router:
         # A context that was copied to work for others has no task any more, or another one.
         if prints is None or prints.emitter is not active_task.get() or _is_handling():
             return len(text) if self._stream is None else self._stream.write(text)
-        prints.write(text, calling_place(1))
+        prints.write(text, calling_place(2))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

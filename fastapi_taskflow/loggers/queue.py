@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class _Waiter(NamedTuple):
     future: asyncio.Future[None]
 
 
-class DeliveryQueue(Generic[T]):
+class DeliveryQueue(deque[T]):
     """A queue that knows how many of its items have been dealt with.
 
     ``put`` is called by one thread at a time (a handler's lock sees to it), ``take`` and
@@ -28,14 +28,11 @@ class DeliveryQueue(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._items: deque[T] = deque()
+        super().__init__()
         self._put = 0
         self._finished = 0
         self._waiters: list[_Waiter] = []
         self._guard = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._items)
 
     @property
     def unfinished(self) -> int:
@@ -45,14 +42,14 @@ class DeliveryQueue(Generic[T]):
     def put(self, item: T) -> int:
         """Add an item at the end. Returns how many wait now."""
         self._put += 1
-        self._items.append(item)
-        return len(self._items)
+        self.append(item)
+        return len(self)
 
     def take(self) -> Iterator[T]:
         """Take items off the front until there is none, those that come meanwhile included."""
-        while self._items:
+        while self:
             try:
-                item = self._items.popleft()
+                item = self.popleft()
             except IndexError:  # somebody else was quicker
                 return
             yield item
@@ -65,7 +62,7 @@ class DeliveryQueue(Generic[T]):
 
     def put_back(self, item: T) -> None:
         """Put an item that was taken, but not dealt with, in front again."""
-        self._items.appendleft(item)
+        self.appendleft(item)
 
     def mark(self) -> int:
         """How many items have been put so far: a goal to wait for."""

@@ -148,15 +148,11 @@ class QueuedHandler(logging.Handler, Generic[T]):
                 self._hurry()
                 self._ending = True
 
-    def _has_room(self, record: logging.LogRecord) -> bool:
-        """Whether a record may be queued; if not, it is counted as dropped."""
-        if len(self._queue) < self.queue_size or is_lifecycle(record):
-            return True
-        self.ledger.drop("overflow", [level_name(record.levelno)])
-        return False
-
-    def _put(self, item: T) -> None:
-        """Queue an item. The lock is held."""
+    def _put(self, item: T, record: logging.LogRecord) -> None:
+        """Queue an item; if there is no room for its record it is dropped. The lock is held."""
+        if len(self._queue) >= self.queue_size and not is_lifecycle(record):
+            self.ledger.drop("overflow", [level_name(record.levelno)])
+            return
         waiting = self._queue.put(item)
         if waiting > self.ledger.high_water:
             self.ledger.high_water = waiting
