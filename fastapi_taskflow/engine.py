@@ -37,7 +37,8 @@ from fastapi_taskflow.loggers.observers import Observers
 from fastapi_taskflow.records import LIBRARY
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.rescue import Rescue
-from fastapi_taskflow.store import TaskRecord, TaskStore
+from fastapi_taskflow.store import TaskStore
+from fastapi_taskflow.store.record import new_record
 
 CLEANUP_SECONDS = 1.0
 """How long interrupted async bodies may take for their ``finally`` blocks at shutdown."""
@@ -160,16 +161,17 @@ class TaskEngine:
             raise ShuttingDownError(function.name)
         packed = self._packed(function, args, kwargs)
         self.open()
+        task_id = _new_id()
         record = self.store.add(
-            TaskRecord(
-                task_id := _new_id(),
-                function.name,
-                TaskStatus.PENDING,
-                datetime.now(UTC),
-                args,
-                kwargs,
-                self._branch.redact_tags(tags),
-                idempotency_key,
+            new_record(
+                task_id=task_id,
+                func_name=function.name,
+                status=TaskStatus.PENDING,
+                created_at=datetime.now(UTC),
+                args=args,
+                kwargs=kwargs,
+                tags=self._branch.redact_tags(tags),
+                idempotency_key=idempotency_key,
                 packed=packed,
                 persist=function.options.persist,
                 requeue_on_interrupt=function.options.requeue_on_interrupt,
@@ -319,7 +321,9 @@ class TaskEngine:
             ended = asyncio.get_running_loop().create_future()
             execution.run_by(self._runner).add_done_callback(partial(self._ended, execution, ended))
             await ended  # not the task, which would be cancelled with this call
-        self._serve_found(execution)
+        # What a new configuration has brought meanwhile, and a record has reached already.
+        if self._branch.has_unserved or self._observers.has_loggers or self.loop is None:
+            self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
             if self._leaving:

@@ -86,7 +86,7 @@ class TaskLogRecord(LibraryLogRecord):
     seq: int
 
 
-class StatusLogRecord(LibraryLogRecord):
+class StatusLogRecord(TaskLogRecord):
     """The record of a status change, which has what an entry's has, and the outcome."""
 
     __slots__ = ()
@@ -132,13 +132,14 @@ def is_reserved(name: str) -> bool:
 
 def is_tasks(record: logging.LogRecord) -> bool:
     """Whether the record is a task's: an entry that it logged, or a status change."""
-    return is_log(record) or is_lifecycle(record)
+    return isinstance(record, TaskLogRecord) or is_log(record) or is_lifecycle(record)
 
 
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
-    if type(record) is TaskLogRecord:
-        return True
+    kind = type(record)
+    if kind is TaskLogRecord or kind is StatusLogRecord:
+        return kind is TaskLogRecord
     attributes = record.__dict__
     return (
         "seq" in attributes  # which nearly no other record has

@@ -75,7 +75,7 @@ class TaskFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, without its end. The record is not changed."""
         is_plain = not (record.exc_info or record.exc_text or record.stack_info)
-        if type(record) is TaskLogRecord and is_plain:
+        if isinstance(record, TaskLogRecord) and is_plain:
             message = record.getMessage() if record.args else record.msg
             task_id, source = record.task_id, record.func_name
         else:

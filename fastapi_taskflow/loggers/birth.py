@@ -30,6 +30,10 @@ _reported: set[str] = set()
 _MAX_REPORTED = 100  # levels made from data must not grow the set without end
 
 
+STATUS_MESSAGES = {status: f"-- {status.name}" for status in TaskStatus}
+"""What the record of a status change says."""
+
+
 def make_record(
     name: str,
     levelno: int,
@@ -103,7 +107,7 @@ def record_of(event: Event) -> logging.LogRecord:
         told.update(status=event.status.value, retries_used=event.retries_used)
         told.update(duration=event.duration, error=event.error, stacktrace=event.stacktrace)
         laid_out = layout(f"{LIFECYCLE}.{event.func_name}", **told)
-        levelno, message = LIFECYCLE_LEVELS[event.status], status_message(event.status)
+        levelno, message = LIFECYCLE_LEVELS[event.status], STATUS_MESSAGES[event.status]
         record = make_laid_out(laid_out, levelno, message, NOWHERE)
     else:
         laid_out = layout(f"{TASK}.{event.func_name}", **told)
@@ -112,11 +116,6 @@ def record_of(event: Event) -> logging.LogRecord:
     record.created = event.timestamp.timestamp()
     record.msecs = event.timestamp.microsecond // 1000
     return record
-
-
-def status_message(status: TaskStatus) -> str:
-    """What the record of a status change says."""
-    return f"-- {status.name}"
 
 
 def message_of(record: logging.LogRecord) -> str:

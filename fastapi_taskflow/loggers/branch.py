@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from fastapi_taskflow.loggers.bridge import ObserverHandler
@@ -139,7 +139,12 @@ class Branch:
         """The tags without secrets, as they are stored."""
         return tags if self.redactor is None else self.redactor.mapping(tags)
 
-    def users_handlers(self, func_name: str | None = None) -> Iterator[logging.Handler]:
+    @property
+    def has_unserved(self) -> bool:
+        """Whether a record has reached an async observer that nobody served."""
+        return len(self._unserved) > 0
+
+    def users_handlers(self, func_name: str | None = None) -> list[logging.Handler]:
         """The handlers of the process's own configuration that records reach.
 
         Among them are those of async observers that nobody served when a record reached them,
@@ -148,14 +153,17 @@ class Branch:
         Args:
             func_name: Those of which function's records; None means any.
         """
+        found: list[logging.Handler] = []
         for handler in list(self._unserved):
             self._unserved.pop(handler, None)
-            yield handler
-        if self.propagate:
-            known = registered_loggers() if func_name is None else self.loggers(func_name)
-            for logger in known:
-                own = logger.registered() if isinstance(logger, TreeLogger) else logger
-                yield from reachable(own)
+            found.append(handler)
+        if self.propagate and func_name is None:
+            for logger in registered_loggers():
+                found += reachable(logger)
+        elif self.propagate and func_name is not None:
+            for own in self.loggers(func_name):
+                found += reachable(own.registered())
+        return found
 
     def goes_on(self, levelno: int, pipeline_level: int) -> bool:
         """Whether a record goes on to the users' handlers, as any library's would.

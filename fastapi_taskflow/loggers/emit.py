@@ -11,12 +11,12 @@ from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import lineage
 from fastapi_taskflow.levels import STANDARD
 from fastapi_taskflow.loggers.birth import (
+    STATUS_MESSAGES,
     level_number_of,
     make_laid_out,
     make_record,
     message_of,
     report,
-    status_message,
     text_of,
 )
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
@@ -313,7 +313,7 @@ class TaskEmitter:
             error=error,
             stacktrace=stacktrace,
         )
-        message = status_message(status)
+        message = STATUS_MESSAGES[status]
         record = make_laid_out(laid_out, levelno, message, NOWHERE, exc_info=exc_info)
         record.exc_text = exc_text and exc_text.rstrip("\n")
         self._send(logger, self._without_secrets(record), pipeline_level)

@@ -74,6 +74,11 @@ class Observers:
         elif isinstance(choice, HandlerObserver):
             self._synchronous.append((choice, self.sinks[-1].ledger))
 
+    @property
+    def has_loggers(self) -> bool:
+        """Whether loggers were adopted, behind which there may be observers, too."""
+        return len(self._loggers) > 0
+
     def find(self, handlers: Iterable[logging.Handler]) -> bool:
         """Serve the observers that a logging configuration has put among the users' handlers.
 

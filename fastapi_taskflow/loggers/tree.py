@@ -88,13 +88,13 @@ def takers(
             yield handler
 
 
-def reachable(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+def reachable(logger: logging.Logger | None) -> list[logging.Handler]:
     """The handlers of a logger, then of those above it, as far as it propagates."""
+    found: list[logging.Handler] = []
     while logger is not None:
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.NullHandler):
-                yield handler
+        found += logger.handlers
         logger = logger.parent if logger.propagate else None
+    return [handler for handler in found if not isinstance(handler, logging.NullHandler)]
 
 
 def registered_loggers() -> list[logging.Logger]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.levels import level_name
@@ -130,24 +130,36 @@ class TaskRecord:
     result_dropped: str | None = None
 
 
-_NAMES = tuple(each.name for each in fields(TaskRecord))
-_values_of = attrgetter(*_NAMES)
-_setters = {name: vars(TaskRecord)[name].__set__ for name in _NAMES}
-_set_all = tuple(_setters.values())
+_FIELDS = fields(TaskRecord)
+_INDEX = {each.name: index for index, each in enumerate(_FIELDS)}
+_values_of = attrgetter(*_INDEX)
+
+# What is frozen sets each of its fields by a call, which takes longer than all else about it. Its
+# twin sets them as any object does, in a third of the time, and becomes the real thing then.
+_Unfrozen: Any = make_dataclass("_Unfrozen", list(_INDEX), slots=True)
 
 
 def changed(record: TaskRecord, **changes: Any) -> TaskRecord:
-    """A record with some fields changed.
-
-    It is ``dataclasses.replace()``, but for what that does for any dataclass: a task is changed
-    four times or more, and each of them took as long as five lines in its log.
+    """A record with some fields changed: ``dataclasses.replace()``, in a third of the time.
 
     Raises:
         KeyError: There is no such field.
     """
-    made: TaskRecord = object.__new__(TaskRecord)
-    for set_field, value in zip(_set_all, _values_of(record), strict=True):
-        set_field(made, value)
+    values = list(_values_of(record))
     for name, value in changes.items():
-        _setters[name](made, value)
-    return made
+        values[_INDEX[name]] = value
+    made: Any = _Unfrozen(*values)
+    made.__class__ = TaskRecord
+    return cast("TaskRecord", made)
+
+
+_BLANK = TaskRecord("", "", TaskStatus.PENDING, datetime.fromtimestamp(0, tz=UTC))
+
+
+def new_record(**given: Any) -> TaskRecord:
+    """``TaskRecord(**given)``, in half of the time. Containers that are not given are empty.
+
+    Raises:
+        KeyError: There is no such field.
+    """
+    return changed(_BLANK, **{"kwargs": {}, "tags": {}, "logs": [], **given})
