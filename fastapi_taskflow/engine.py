@@ -164,14 +164,14 @@ class TaskEngine:
         task_id = _new_id()
         record = self.store.add(
             new_record(
-                task_id=task_id,
-                func_name=function.name,
-                status=TaskStatus.PENDING,
-                created_at=datetime.now(UTC),
-                args=args,
-                kwargs=kwargs,
-                tags=self._branch.redact_tags(tags),
-                idempotency_key=idempotency_key,
+                task_id,
+                function.name,
+                TaskStatus.PENDING,
+                datetime.now(UTC),
+                args,
+                kwargs,
+                self._branch.redact_tags(tags),
+                idempotency_key,
                 packed=packed,
                 persist=function.options.persist,
                 requeue_on_interrupt=function.options.requeue_on_interrupt,
@@ -244,6 +244,14 @@ class TaskEngine:
             self.discard(execution, f"its idempotency key is that of the task {first}")
         return first
 
+    async def _is_first(self, execution: Execution) -> bool:
+        """Whether no other task has its key, as far as is known once it is where it lasts."""
+        if not self.store.is_durable:
+            return True
+        await self.store.flush_async(self._store_timeout)
+        task_id = execution.context.task_id
+        return self._first(task_id, execution) == task_id
+
     def _call_off(self, execution: Execution | None) -> None:
         if execution is not None:
             self.discard(execution, CALLED_OFF)
@@ -313,16 +321,13 @@ class TaskEngine:
         if self.loop is None:
             await self._begin()
         self._serve_found(execution)
-        await self.store.flush_async(self._store_timeout)
-        task_id = execution.context.task_id
-        if self._first(task_id, execution) != task_id:
+        if not await self._is_first(execution):
             return
         if not (execution.context.cancelled or execution.is_called_off):
             ended = asyncio.get_running_loop().create_future()
             execution.run_by(self._runner).add_done_callback(partial(self._ended, execution, ended))
             await ended  # not the task, which would be cancelled with this call
-        # What a new configuration has brought meanwhile, and a record has reached already.
-        if self._branch.has_unserved or self._observers.has_loggers or self.loop is None:
+        if self._may_have_found():
             self._serve_found(execution)
         await self.store.flush_async(self._store_timeout)
         if self._opened and (drain or self.loop is None):
@@ -330,8 +335,16 @@ class TaskEngine:
                 await asyncio.wait(self._leaving, timeout=self._drain_timeout)
             await self._observers.drain(self._drain_timeout)
 
+    def _may_have_found(self) -> bool:
+        """Whether a new configuration may have brought observers that a record has reached."""
+        return self._branch.has_unserved or self._observers.has_loggers or self.loop is None
+
     def _serve_found(self, execution: Execution) -> None:
         """Deliver on this loop to observers that a logging configuration has brought."""
+        if not self._observers.may_find:  # which is seen sooner than all handlers are
+            if self.loop is None:
+                self._observers.attach()
+            return
         found = self._observers.find(self._branch.users_handlers(execution.function.name))
         if found or self.loop is None:
             self._observers.attach()

@@ -21,7 +21,10 @@ class TaskStatus(str, Enum):  # noqa: UP042  # formatted as an Enum, not as a st
     @property
     def is_final(self) -> bool:
         """Whether a task with this status has ended."""
-        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
+        return self in _FINAL
+
+
+_FINAL = frozenset(set(TaskStatus) - {TaskStatus.PENDING, TaskStatus.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,18 @@ _NONE: dict[str, str] = {}
 _module = sys.modules.get
 
 
+def is_used_here() -> bool:
+    """Whether anything of OpenTelemetry's is current, a span perhaps.
+
+    As a rule nothing is: FastAPI brings OpenTelemetry's interface along, and nobody uses it.
+    """
+    context: Any = _module(_CONTEXT)
+    try:
+        return context is not None and len(context.get_current()) > 0
+    except Exception:  # noqa: BLE001  # it is just being imported
+        return False
+
+
 def current_ids() -> Mapping[str, str]:
     """The trace id (32 hexadecimal digits) and span id (16) of the current span, if there is one.
 
@@ -24,12 +36,9 @@ def current_ids() -> Mapping[str, str]:
     OpenTelemetry is never imported for it: where nobody else has done so, no span can be
     current.
     """
-    context: Any = _module(_CONTEXT)
-    if context is None:
+    if not is_used_here():
         return _NONE
     try:
-        if not context.get_current():  # as a rule: it is there, FastAPI sees to that, and unused
-            return _NONE
         trace: Any = _module(TRACING)
         span = trace.get_current_span().get_span_context()
         ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()

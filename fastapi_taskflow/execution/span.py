@@ -10,7 +10,7 @@ from typing import Any
 from fastapi_taskflow.context import TaskContext, active_task
 from fastapi_taskflow.execution.failure import Failure
 from fastapi_taskflow.loggers.birth import report
-from fastapi_taskflow.tracing import TRACING
+from fastapi_taskflow.tracing import TRACING, is_used_here
 
 FASTAPI_SPAN = "fastapi.background_task"
 """What FastAPI, from 0.142 on, calls the span in which it runs each background task."""
@@ -57,6 +57,8 @@ _NO_SPAN = nullcontext(TaskSpan(None))
 
 def current_span_context() -> Any:
     """What identifies the span that is current here, or None."""
+    if not is_used_here():
+        return None
     get_current_span = getattr(sys.modules.get(TRACING), "get_current_span", None)
     if get_current_span is None:  # not imported, or not yet as a whole
         return None
@@ -121,7 +123,7 @@ def _nobody_traces() -> bool:
     if trace is None or not hasattr(trace, "get_tracer_provider"):  # or it is being imported
         return True
     try:
-        return trace.get_current_span() is trace.INVALID_SPAN and _has_no_provider(trace)
+        return not is_used_here() and _has_no_provider(trace)
     except Exception:  # noqa: BLE001  # what asks next meets it again, and reports it
         return False
 

@@ -24,6 +24,14 @@ from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.steps import Rest, begin
 from fastapi_taskflow.records import event_from, is_log, kept_entry, kept_event, level_of
 
+_living: weakref.WeakSet[ObserverHandler] = weakref.WeakSet()
+
+
+def any_observers() -> bool:
+    """Whether there is a handler of an async observer anywhere in this process."""
+    return len(_living) > 0
+
+
 QUEUE_SIZE = 10_000
 EVENT_TIMEOUT = 30.0
 
@@ -90,6 +98,7 @@ class ObserverHandler(logging.Handler):
         self._consumer: Consumer | None = None
         self.start_afresh()
         restart_after_fork(self)
+        _living.add(self)
 
     def start_afresh(self) -> None:
         """Begin with nothing queued, and the observer not started: its events are its parent's."""

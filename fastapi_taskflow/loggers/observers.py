@@ -11,7 +11,7 @@ from typing import Any, get_args
 from fastapi_taskflow.errors import ConfigurationTypeError
 from fastapi_taskflow.loggers.adopt import AdoptedHandler, AdoptedLogger, AdoptingHandler, adopt
 from fastapi_taskflow.loggers.base import HandlerObserver, TaskObserver
-from fastapi_taskflow.loggers.bridge import ObserverHandler
+from fastapi_taskflow.loggers.bridge import ObserverHandler, any_observers
 from fastapi_taskflow.loggers.dispatch import Sink
 from fastapi_taskflow.loggers.hooks import HOOK_TIMEOUT, run_hook
 from fastapi_taskflow.loggers.ledger import Ledger, ObserverStats
@@ -73,6 +73,11 @@ class Observers:
             handler.in_pipeline = False
         elif isinstance(choice, HandlerObserver):
             self._synchronous.append((choice, self.sinks[-1].ledger))
+
+    @property
+    def may_find(self) -> bool:
+        """Whether there are async observers in this process that ``find`` could come upon."""
+        return len(self._found) > 0 or any_observers()
 
     @property
     def has_loggers(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -81,6 +82,8 @@ TAGGED = ("task_id", "key", "value")
 LOGGED = ("task_id", *_ENTRY_FIELDS)
 """The columns of ``entry_row()``."""
 
+_NAMES = {status: status.value for status in TaskStatus}
+
 _kept_of = attrgetter(*_KEPT)
 _changing_of = attrgetter(*_CHANGING)
 _entry_of = attrgetter(*_ENTRY_FIELDS)
@@ -96,10 +99,16 @@ def task_row(record: TaskRecord) -> tuple[Any, ...]:
 
 def change_row(record: TaskRecord) -> tuple[Any, ...]:
     """What of a record's row may have changed."""
-    error = None if record.error is None else cut(record.error)
-    search = searchable(record.task_id, cut(record.func_name), error)
-    rest = (record.status.value, record.packed_result, search)
+    search = _searched(record.task_id, record.func_name)
+    if record.error is not None:
+        search = searchable(record.task_id, cut(record.func_name), cut(record.error))
+    rest = (_NAMES[record.status], record.packed_result, search)
     return (*_changing_of(record), *rest, *_progress_row(record))
+
+
+@lru_cache  # asked for again when the task starts, and when it ends
+def _searched(task_id: str, func_name: str) -> str:
+    return searchable(task_id, cut(func_name))
 
 
 def tag_rows(record: TaskRecord) -> Iterator[tuple[str, str, str]]:

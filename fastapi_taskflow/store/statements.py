@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, or_
+from sqlalchemy import Boolean, Connection, Dialect, Insert, Table, Update, bindparam, or_
 from sqlalchemy.types import TypeEngine
 
 from fastapi_taskflow.store.rows import ADDED, CHANGED, LOGGED, TAGGED
 from fastapi_taskflow.store.schema import entries, tags, tasks
+from fastapi_taskflow.store.types import BoundType
 
 Values = Iterable[Sequence[Any]]
 
@@ -32,11 +34,12 @@ class Statement:
         compiled = statement.compile(dialect=dialect, column_keys=list(types))
         self._text = str(compiled)
         self._names = tuple(types)
-        self._processors = [
-            each.dialect_impl(dialect).bind_processor(dialect) for each in types.values()
-        ]
-        places = compiled.positiontup
-        self._places = None if places is None else [self._names.index(name) for name in places]
+        binds = [_bind(each, dialect) for each in types.values()]
+        self._binds = [(index, bind) for index, bind in enumerate(binds) if bind is not None]
+        names = compiled.positiontup
+        self._in_place: Callable[[list[Any]], Any] | None = None
+        if names is not None:
+            self._in_place = itemgetter(*map(self._names.index, names))
 
     def execute(self, connection: Connection, rows: Values) -> None:
         """Execute it for each of some rows, at least one."""
@@ -44,13 +47,23 @@ class Statement:
 
     def _bound(self, row: Sequence[Any]) -> Any:
         """A row as the driver takes it."""
-        values = [
-            value if value is None or process is None else process(value)
-            for value, process in zip(row, self._processors, strict=True)
-        ]
-        if self._places is None:
+        values = list(row)
+        for index, bind in self._binds:
+            value = values[index]
+            if value is not None:
+                values[index] = bind(value)
+        if self._in_place is None:
             return dict(zip(self._names, values, strict=True))
-        return tuple([values[place] for place in self._places])
+        return self._in_place(values)
+
+
+def _bind(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes of a value, other than None, what the driver takes; None where nothing must."""
+    if isinstance(kind, BoundType):
+        return kind.bound
+    if isinstance(kind, Boolean):  # which rows have as True or False: that need not be checked
+        return None if dialect.supports_native_boolean else int
+    return kind.dialect_impl(dialect).bind_processor(dialect)
 
 
 class Statements:

@@ -16,9 +16,9 @@ once.
 
 def storable(text: str) -> str:
     r"""Text without what databases refuse: NUL is written ``\x00``, a surrogate ``\ud800``."""
-    if type(text) is not str or not text.isascii():  # nearly all is
-        text = plain_text(text)
-    return text.replace("\0", r"\x00")
+    if type(text) is str and text.isascii() and "\0" not in text:  # nearly all is like that
+        return text
+    return plain_text(text).replace("\0", r"\x00")
 
 
 def cut(text: str) -> str:

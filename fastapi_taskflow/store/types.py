@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,19 +33,33 @@ def _by_code_points(dialect: Dialect, length: int | None) -> TypeEngine[Any]:
     return String(length, collation) if length else Text(collation=collation)
 
 
-class WholeText(TypeDecorator[str]):
+class BoundType(TypeDecorator[Any]):
+    """A type of ours: how a value is bound is the same for all dialects.
+
+    Attributes:
+        bound: What the driver takes for a value other than None.
+    """
+
+    impl: type[TypeEngine[Any]] = Text
+    cache_ok = True
+
+    bound: Callable[[Any], Any]
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> Any:
+        """What the driver takes for a value."""
+        return None if value is None else self.bound(value)
+
+
+class WholeText(BoundType):
     """Text of any length, of which nothing is cut off."""
 
-    impl = Text
     cache_ok = True
+
+    bound = staticmethod(storable)  # text that every dialect takes
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Compare exactly."""
         return dialect.type_descriptor(_by_code_points(dialect, None))
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Text that every dialect takes."""
-        return None if value is None else storable(value)
 
 
 class PlainText(WholeText):
@@ -52,9 +67,7 @@ class PlainText(WholeText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Text that every dialect takes at once."""
-        return None if value is None else cut(value)
+    bound = staticmethod(cut)  # text that every dialect takes at once
 
 
 class JsonText(WholeText):
@@ -62,22 +75,22 @@ class JsonText(WholeText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:
+    def bound(self, value: Any) -> str:
         """A value as JSON."""
-        if value == {}:  # most entries have no extra, and most tasks no tags
-            return "{}"
-        return None if value is None else json.dumps(value)
+        return "{}" if value == {} else json.dumps(value)  # as most are: extras, and tags
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any:
         """JSON as a value."""
         return None if value is None else json.loads(value)
 
 
-class ShortText(TypeDecorator[str]):
+class ShortText(BoundType):
     """An id, or a name of ours: it has no more characters than the column."""
 
     impl = String
     cache_ok = True
+
+    bound = staticmethod(storable)  # text that every dialect takes
 
     def __init__(self, length: int) -> None:
         super().__init__(length)
@@ -87,31 +100,25 @@ class ShortText(TypeDecorator[str]):
         """Compare exactly."""
         return dialect.type_descriptor(_by_code_points(dialect, self.length))
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Text that every dialect takes."""
-        return None if value is None else storable(value)
-
 
 class ExactText(ShortText):
     """A user's text to look for, of any length, in a column that can have an index."""
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+    def bound(self, value: str) -> str:
         """The text's exact form."""
-        return None if value is None else exact(value, self.length)
+        return exact(value, self.length)
 
 
-class UtcMicroseconds(TypeDecorator[datetime]):
+class UtcMicroseconds(BoundType):
     """An aware time, kept as whole microseconds since 1970 in UTC: exact, and sortable."""
 
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+    def bound(self, value: datetime) -> int:
         """An aware time as a number."""
-        if value is None:
-            return None
         since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
