@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,9 @@ from typing import Any
 from benchmarks.groups import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
+
+SECONDS = 270.0
+"""After how long no group has another process: a slow machine has fewer samples, and is done."""
 
 Measured = dict[str, list[float]]
 """Samples by ``group/work``: those of all processes, one after the other."""
@@ -36,6 +40,7 @@ def measure(groups: Iterable[str], *, processes: int, size: str) -> Measured:
     Args:
         groups: Their names.
         processes: How many processes each has, or by what to multiply its own number of them.
+            There are fewer where that would take longer than ``SECONDS``.
         size: The name of a size.
 
     Raises:
@@ -43,7 +48,10 @@ def measure(groups: Iterable[str], *, processes: int, size: str) -> Measured:
     """
     measured: Measured = {}
     names = list(groups)
+    begun = time.monotonic()
     for turn in range(processes):
+        if turn and (time.monotonic() - begun) / turn * (turn + 1) > SECONDS:
+            break
         for group in names:
             print(f"\r\x1b[K{turn + 1}/{processes} {group}", end="", file=sys.stderr, flush=True)
             for _ in range(PROCESSES.get(group, 1)):

@@ -56,6 +56,7 @@ def managed(
             loggers=[FileLogger(path, log_lifecycle=True)],
             snapshot_db=path.parent / "tasks.db" if database else None,
         )
+        manager.task()(body)
 
         async def request() -> None:
             tasks = ManagedBackgroundTasks(manager.engine)
