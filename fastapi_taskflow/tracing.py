@@ -36,9 +36,10 @@ def current_ids() -> Mapping[str, str]:
     OpenTelemetry is never imported for it: where nobody else has done so, no span can be
     current.
     """
-    if not is_used_here():
-        return _NONE
+    context: Any = _module(_CONTEXT)
     try:
+        if context is None or not context.get_current():  # as is_used_here() says
+            return _NONE
         trace: Any = _module(TRACING)
         span = trace.get_current_span().get_span_context()
         ids = (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ()

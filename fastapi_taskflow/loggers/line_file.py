@@ -161,7 +161,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        if type(record) is TaskLogRecord and not (self.filters or self._filters_by_itself):
+        if type(record) is TaskLogRecord and not (self.filters or self.filters_by_itself):
             passed: logging.LogRecord | None = record  # as passed() says
         else:
             passed = self.passed(record)
@@ -303,12 +303,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
         return LogFile(self.baseFilename)
 
     def _line(self, record: logging.LogRecord) -> bytes:
-        formatter = self.formatter
-        if formatter is None or self._formats_by_itself:
-            text = self.format(record)
-        else:
-            text = formatter.format(record)
-        return (text + self.terminator).encode(
+        return (self.format(record) + self.terminator).encode(
             self.encoding or "utf-8", self.errors or "backslashreplace"
         )
 

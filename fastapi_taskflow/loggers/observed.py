@@ -10,7 +10,7 @@ from fastapi_taskflow.errors import ConfigurationError
 from fastapi_taskflow.formatters import TaskFormatter, TaskJsonFormatter
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.levels import Level, level_number
-from fastapi_taskflow.records import TaskLogRecord, is_lifecycle
+from fastapi_taskflow.records import is_lifecycle
 
 FORMATTERS = {"text": TaskFormatter, "json": TaskJsonFormatter}
 """The formatters that ``formatter=`` knows by name."""
@@ -31,25 +31,25 @@ class ObservedHandler(logging.Handler):
             counts and reports it. Unset, as under ``dictConfig``, it goes the standard
             library's way, through ``logging.raiseExceptions`` to standard error.
         log_lifecycle: Whether status changes are wanted. No filter, as it is asked for each line.
+        filters_by_itself: Whether a subclass has a ``filter()`` of its own. Without one, and with
+            no filters, nothing turns a log entry away: that is not asked on a line's road.
     """
 
     observed = False
     log_lifecycle = True
-    _filters_by_itself = False
-    _formats_by_itself = False
+    filters_by_itself = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._filters_by_itself = cls.filter is not ObservedHandler.filter
-        cls._formats_by_itself = cls.format is not logging.Handler.format
+        cls.filters_by_itself = cls.filter is not ObservedHandler.filter
 
     def passed(self, record: logging.LogRecord) -> logging.LogRecord | None:
         """The record that is to be handled, or None: ``filter()`` is asked where it could say no.
 
         That is to say, hardly ever: all that is asked for a task's line costs less than a filter.
         """
-        if not (self.filters or self._filters_by_itself) and (
-            type(record) is TaskLogRecord or self.log_lifecycle or not is_lifecycle(record)
+        if not (self.filters or self.filters_by_itself) and (
+            self.log_lifecycle or not is_lifecycle(record)
         ):
             return record
         passed: bool | logging.LogRecord = self.filter(record)
