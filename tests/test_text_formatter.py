@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import logging.config
@@ -16,7 +17,14 @@ from freezegun import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_taskflow import FileLogger, StdoutLogger, TaskFormatter, TaskManager, task_log
+from fastapi_taskflow import (
+    FileLogger,
+    StdoutLogger,
+    TaskFormatter,
+    TaskManager,
+    get_task_context,
+    task_log,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 TIME = "2026-01-01T12:00:00"
@@ -141,6 +149,66 @@ def test_one_formatter_tells_each_records_own_time() -> None:
     lines = [formatter.format(make_record(created=NOON + second)) for second in (0, 1, 0.5, 2)]
 
     assert [line.split()[2][-2:] for line in lines] == ["00", "01", "00", "02"]
+
+
+@pytest.mark.parametrize(
+    "make", [make_record, task_record], ids=["another library's record", "a task's record"]
+)
+def test_a_time_of_a_subclass_own_is_asked_for_each_line(make: Callable[..., Any]) -> None:
+    class Counted(TaskFormatter):
+        def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+            return f"{super().formatTime(record)}.{record.msecs:03.0f}"
+
+    formatter = Counted()
+
+    lines = [formatter.format(make(msecs=msecs)) for msecs in (7.0, 8.0)]
+
+    assert [line.split()[2][-4:] for line in lines] == [".007", ".008"]
+
+
+def test_lines_of_tasks_that_take_turns_have_each_its_own_head(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.log"
+    manager = TaskManager(loggers=[FileLogger(path)])
+    ids: list[str] = []
+
+    async def body() -> None:
+        context = get_task_context()
+        assert context is not None
+        ids.append(context.task_id)
+        for number in range(3):
+            task_log(f"{number} of {context.task_id}")
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with manager:
+            await asyncio.gather(*(manager.execute(body) for _ in range(3)))
+
+    asyncio.run(main())
+
+    lines = path.read_text().splitlines()
+    assert len(lines) == 9
+    assert all(line.startswith(f"[{line.rsplit(' ', 1)[1][:8]}] [") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "text"),
+    [(7, (), "7"), (None, (), "None"), ("%s of %s", (1, 2), "1 of 2"), (b"x\n", (), r"b'x\n'")],
+    ids=["number", "None", "arguments", "bytes"],
+)
+def test_what_a_filter_has_made_of_a_message_is_on_the_line(
+    tmp_path: Path, message: object, arguments: tuple[object, ...], text: str
+) -> None:
+    file = FileLogger(tmp_path / "tasks.log")
+
+    def change(record: logging.LogRecord) -> bool:
+        record.msg, record.args = message, arguments
+        return True
+
+    file.handler.addFilter(change)
+
+    TaskManager(loggers=[file]).run(lambda: task_log("before"))
+
+    assert (tmp_path / "tasks.log").read_text().split(" ", 3)[3] == f"{text}\n"
 
 
 def test_the_machines_time_zone_makes_no_difference(run_python: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""The voice of tasks, and the first stretch of a record's road."""
+"""The voice of tasks: makes their records and sends them down the road."""
 
 from __future__ import annotations
 
@@ -6,87 +6,33 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi_taskflow.context import TaskContext, active_task, next_attempt
+from fastapi_taskflow.context import TaskContext, next_attempt
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.fork import lineage
-from fastapi_taskflow.levels import STANDARD
 from fastapi_taskflow.loggers.birth import (
     STATUS_MESSAGES,
-    level_number_of,
     make_laid_out,
-    make_record,
     message_of,
-    report,
     text_of,
 )
 from fastapi_taskflow.loggers.branch import Branch, BranchLogger
 from fastapi_taskflow.loggers.captured import captured_extra, hearers_of, made_like
 from fastapi_taskflow.loggers.flood import Budget
-from fastapi_taskflow.loggers.ledger import Diagnostics, news
+from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.order import EventOrder
-from fastapi_taskflow.loggers.places import NOWHERE, Place, calling_place, place_at
+from fastapi_taskflow.loggers.places import NOWHERE, Place, place_at
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
 from fastapi_taskflow.loggers.snapshot import snapshot
-from fastapi_taskflow.loggers.tree import Levels, remembered
+from fastapi_taskflow.loggers.tree import Levels
 from fastapi_taskflow.records import (
     LIFECYCLE_LEVELS,
-    TASK,
     LibraryLogRecord,
     TaskLogRecord,
 )
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.redact.traceback import ExcInfo
 
-_orphans = Diagnostics(TASK)
 _manager = logging.root.manager
-
-# Methods of what is imported, bound once: CPython 3.11 takes such a name for a module's, and binds
-# its method anew at each call, which takes longer than these three do.
-_running = active_task.get
-_number = STANDARD.get
-_levels_of = remembered.get
-
-
-def task_log(message: object, /, *, level: str | int = "info", **extra: Any) -> None:
-    """Log one line of the running task.
-
-    The entry goes to the task's record, to every observer and on to the logging
-    configuration of the process, in this thread, before the call returns; custom async
-    observers get it later, in order. Any thread may call it. It never raises.
-
-    Args:
-        message: The message, rendered with ``str()`` now; a ``%`` in it is text.
-        level: A level's name in any case, or its number. What is no level counts as "info".
-        **extra: Structured fields. They become attributes of the record, and ``extra`` of
-            the event; containers are copied now.
-    """
-    try:
-        emitter = _running()
-        if not isinstance(emitter, TaskEmitter):
-            _log_outside(message, level, extra, calling_place(2))
-            return
-        # What nobody wants ends here. As level_number_of() and levels(), without their calls.
-        levelno = _number(level) if type(level) is str else None
-        if levelno is None:
-            levelno = level_number_of(level)
-        known, source_level, pipeline_level = _levels_of(emitter.name) or emitter.levels()
-        if known != len(_manager.loggerDict):
-            _, source_level, pipeline_level = emitter.levels()
-        if levelno >= source_level:
-            emitter.log(message, levelno, extra, calling_place(2), pipeline_level)
-    except BaseException as error:  # this function's promise, should all fail
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        try:
-            report("task_log() failed and the entry is lost", error)
-        except RecursionError:  # the caller's own recursion leaves no room even for that
-            return
-
-
-def _log_outside(message: object, level: object, extra: dict[str, Any], place: Place) -> None:
-    levelno = level_number_of(level)
-    if _orphans.isEnabledFor(levelno):
-        _orphans.handle(make_record(TASK, levelno, text_of(message), place, snapshot(extra)))
 
 
 class TaskEmitter:

@@ -39,13 +39,14 @@ class Statement:
         names = compiled.positiontup
         self._in_place: Callable[[list[Any]], Any] | None = None
         if names is not None:
-            self._in_place = itemgetter(*map(self._names.index, names))
+            places = [self._names.index(name) for name in names]
+            self._in_place = itemgetter(*places) if len(places) > 1 else tuple
 
     def execute(self, connection: Connection, rows: Values) -> None:
         """Execute it for each of some rows, at least one."""
-        connection.exec_driver_sql(self._text, [self._bound(row) for row in rows])
+        connection.exec_driver_sql(self._text, [self.bound(row) for row in rows])
 
-    def _bound(self, row: Sequence[Any]) -> Any:
+    def bound(self, row: Sequence[Any]) -> Any:
         """A row as the driver takes it."""
         values = list(row)
         for index, bind in self._binds:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import runner
 from benchmarks.__main__ import arguments
 from benchmarks.baselines import os_write
 from benchmarks.figures import GOALS, OTHERS, Figure
@@ -36,6 +37,16 @@ def test_a_group_is_measured_in_processes_of_its_own() -> None:
     measured = measure(["lines"], processes=2, size="tiny")
 
     assert len(measured["lines/task_log"]) == 2 * SIZES["tiny"].rounds
+
+
+def test_a_machine_that_is_too_slow_for_more_processes_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "SECONDS", 0.0)
+
+    measured = measure(["disabled"], processes=3, size="tiny")
+
+    assert len(measured["disabled/task_log"]) == SIZES["tiny"].rounds
 
 
 def test_a_group_that_has_one_figure_of_each_process_has_more_processes() -> None:
