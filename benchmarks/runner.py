@@ -51,6 +51,7 @@ def measure(groups: Iterable[str], *, processes: int, size: str) -> Measured:
     begun = time.monotonic()
     for turn in range(processes):
         if turn and (time.monotonic() - begun) / turn * (turn + 1) > SECONDS:
+            print(f"\r\x1b[KThis machine is slow: {turn} of {processes} turns.", file=sys.stderr)
             break
         for group in names:
             print(f"\r\x1b[K{turn + 1}/{processes} {group}", end="", file=sys.stderr, flush=True)

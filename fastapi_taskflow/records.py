@@ -17,12 +17,14 @@ LIFECYCLE = f"{LIBRARY}.lifecycle"
 _TASK_BRANCH = f"{TASK}."
 _LIFECYCLE_BRANCH = f"{LIFECYCLE}."
 
-_CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
+CONTEXT = ("task_id", "func_name", "attempt", "tags", "seq")
+"""The attributes that every record of a task has."""
+
 _OUTCOME = ("status", "retries_used", "duration", "error", "stacktrace")
 TRACE = ("trace_id", "span_id")
 """The attributes that name the OpenTelemetry span in which a record was made."""
 
-OWN_ATTRIBUTES = (*_CONTEXT, *_OUTCOME, *TRACE)
+OWN_ATTRIBUTES = (*CONTEXT, *_OUTCOME, *TRACE)
 """The attributes this library sets on a record, beside the standard library's."""
 
 PREFIX = "extra_"
@@ -67,7 +69,7 @@ class LibraryLogRecord(logging.LogRecord):
 
 
 class TaskLogRecord(LibraryLogRecord):
-    """The record of an entry that a task logged; its class tells it sooner than its attributes.
+    """The record of what a task tells; its class says of what, sooner than its attributes.
 
     Attributes:
         task_id: The task's UUID.
@@ -86,8 +88,14 @@ class TaskLogRecord(LibraryLogRecord):
     seq: int
 
 
+class EntryLogRecord(TaskLogRecord):
+    """The record of an entry that a task logged."""
+
+    __slots__ = ()
+
+
 class StatusLogRecord(TaskLogRecord):
-    """The record of a status change, which has what an entry's has, and the outcome."""
+    """The record of a status change, which has the outcome, too."""
 
     __slots__ = ()
 
@@ -138,8 +146,8 @@ def is_tasks(record: logging.LogRecord) -> bool:
 def is_log(record: logging.LogRecord) -> bool:
     """Whether the record is an entry that a task logged."""
     kind = type(record)
-    if kind is TaskLogRecord or kind is StatusLogRecord:
-        return kind is TaskLogRecord
+    if kind is EntryLogRecord or kind is StatusLogRecord:
+        return kind is EntryLogRecord
     attributes = record.__dict__
     return (
         "seq" in attributes  # which nearly no other record has
@@ -151,7 +159,7 @@ def is_log(record: logging.LogRecord) -> bool:
 def is_lifecycle(record: logging.LogRecord) -> bool:
     """Whether the record is a status change of a task."""
     kind = type(record)
-    if kind is StatusLogRecord or kind is TaskLogRecord:
+    if kind is StatusLogRecord or kind is EntryLogRecord:
         return kind is StatusLogRecord
     attributes = record.__dict__
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi_taskflow.records import TRACE
@@ -13,20 +14,18 @@ TRACING = "opentelemetry.trace"
 
 _CONTEXT = "opentelemetry.context"
 
-_NONE: dict[str, str] = {}
+_NONE: Mapping[str, str] = MappingProxyType({})
 _module = sys.modules.get
 
 
 def is_used_here() -> bool:
     """Whether anything of OpenTelemetry's is current, a span perhaps.
 
-    As a rule nothing is: FastAPI brings OpenTelemetry's interface along, and nobody uses it.
+    As a rule nothing is: FastAPI brings OpenTelemetry's interface along, and nobody uses it. It
+    raises what a context of somebody's own raises.
     """
-    context: Any = _module(_CONTEXT)
-    try:
-        return context is not None and len(context.get_current()) > 0
-    except Exception:  # noqa: BLE001  # it is just being imported
-        return False
+    get_current: Any = getattr(_module(_CONTEXT), "get_current", None)  # None as it is imported
+    return get_current is not None and len(get_current()) > 0
 
 
 def current_ids() -> Mapping[str, str]:

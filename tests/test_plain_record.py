@@ -14,7 +14,7 @@ import pytest
 
 from fastapi_taskflow.loggers.places import place_at
 from fastapi_taskflow.loggers.plain_record import layout, plain_record
-from fastapi_taskflow.records import TaskLogRecord
+from fastapi_taskflow.records import EntryLogRecord
 
 FLAGS = ["logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"]
 TIMES = {"created", "msecs", "relativeCreated"}
@@ -26,9 +26,9 @@ def made(
     message: str,
     where: tuple[str, int, str],
     extra: dict[str, Any] | None = None,
-) -> TaskLogRecord:
+) -> EntryLogRecord:
     thread = threading.current_thread()
-    return plain_record(laid_out, levelno, message, place_at(*where), extra, TaskLogRecord, thread)
+    return plain_record(laid_out, levelno, message, place_at(*where), extra, EntryLogRecord, thread)
 
 
 def both(

@@ -190,6 +190,48 @@ def test_a_record_factory_of_the_users_is_honoured(
     assert memory.log_events[0].extra == {"name": "bob"}
 
 
+class Echoing(logging.LogRecord):
+    """Logs, once, when somebody reads its message."""
+
+    said = False
+
+    def getMessage(self) -> str:
+        if self.msg == "outer" and not Echoing.said:
+            Echoing.said = True
+            task_log("inner")
+        return super().getMessage()
+
+
+class Numbered(logging.LogRecord):
+    """Has attributes of its own where a task's record has others."""
+
+    seq = property(lambda self: -1)
+    task_id = property(lambda self: "mine")
+
+
+@pytest.mark.parametrize(
+    ("factory", "expected"),
+    [(Echoing, ["outer", "inner", "last"]), (Numbered, ["outer", "last"])],
+    ids=["one that logs", "one with a number of its own"],
+)
+def test_whatever_the_users_record_does_events_are_kept_and_sent_in_order(
+    manager: TaskManager, memory: InMemoryLogger, factory: Any, expected: list[str]
+) -> None:
+    def body() -> None:
+        task_log("outer")
+        task_log("last")
+
+    Echoing.said = False
+    logging.setLogRecordFactory(factory)  # noqa: TID251  # a user's
+    task = manager.run(body)
+
+    assert task.status == "success"
+    assert [event.message for event in memory.log_events] == expected
+    assert [event.seq for event in memory.log_events] == list(range(1, len(expected) + 1))
+    assert [line.split(" ", 1)[1] for line in task.logs] == expected
+    assert [event.status.value for event in memory.lifecycle_events] == ["running", "success"]
+
+
 def test_containers_are_as_they_were_when_logged(
     manager: TaskManager, memory: InMemoryLogger
 ) -> None:

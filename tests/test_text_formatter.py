@@ -166,6 +166,17 @@ def test_a_time_of_a_subclass_own_is_asked_for_each_line(make: Callable[..., Any
     assert [line.split()[2][-4:] for line in lines] == [".007", ".008"]
 
 
+def test_a_time_that_is_replaced_between_two_lines_is_on_the_next_one() -> None:
+    formatter, lines = TaskFormatter(), []
+    mine: Any = formatter
+
+    lines.append(formatter.format(task_record()))
+    mine.formatTime = lambda record, datefmt=None: f"t{record.seq}"
+    lines += [formatter.format(task_record(seq=seq)) for seq in (2, 3)]
+
+    assert [line.split()[2] for line in lines] == [TIME, "t2", "t3"]
+
+
 def test_lines_of_tasks_that_take_turns_have_each_its_own_head(tmp_path: Path) -> None:
     path = tmp_path / "tasks.log"
     manager = TaskManager(loggers=[FileLogger(path)])

@@ -57,12 +57,12 @@ _NO_SPAN = nullcontext(TaskSpan(None))
 
 def current_span_context() -> Any:
     """What identifies the span that is current here, or None."""
-    if not is_used_here():
-        return None
     get_current_span = getattr(sys.modules.get(TRACING), "get_current_span", None)
     if get_current_span is None:  # not imported, or not yet as a whole
         return None
     try:
+        if not is_used_here():
+            return None
         context = get_current_span().get_span_context()
     except Exception as error:  # noqa: BLE001  # somebody's span is no task's business
         report(_BROKEN, error)

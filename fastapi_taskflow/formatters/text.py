@@ -66,33 +66,29 @@ class TaskFormatter(logging.Formatter):
         """
         check_no_format(type(self).__name__, format=fmt, datefmt=datefmt, defaults=defaults)
         super().__init__(style=style, validate=validate)
-        # Many lines in a row are of one second, and of one task. What is the same for them is
-        # replaced as a whole, so that threads which share a formatter see the one or the other.
+        # Many lines in a row are of one second, and of one task. Both are replaced as a whole, so
+        # that threads which share a formatter see the one or the other.
         self._second = (math.nan, "")
-        self._head = ("", "", math.nan, math.nan, "")
-        self._has_own_time = type(self).formatTime is not TaskFormatter.formatTime
+        self._head = ("", "", "")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, without its end. The record is not changed."""
         is_plain = not (record.exc_info or record.exc_text or record.stack_info)
         if isinstance(record, TaskLogRecord) and is_plain:
-            message = record.getMessage() if record.args else record.msg
+            message = record.getMessage() if record.args else record.msg  # which is all it does
             task_id, source = record.task_id, record.func_name
         else:
             # A status change's traceback is in the task's record, by the contract.
             is_plain = is_plain or is_lifecycle(record)
             message = record.getMessage() if is_plain else self._with_traceback(record)
             task_id, source = _who(record)
-        known_id, known_source, begin, end, head = self._head
-        if (
-            task_id is not known_id
-            or source is not known_source
-            or not begin <= record.created < end
-        ):
-            head = self._begin(record, task_id, source)
+        known_id, known_source, head = self._head
+        if task_id is not known_id or source is not known_source:
+            head = f"[{escape(task_id[:8])}] [{escape(source)}]"
+            self._head = (task_id, source, head)
         if type(message) is not str or not (message.isascii() and message.isprintable()):
             message = escape(str(message))
-        return head + message
+        return f"{head} {self.formatTime(record)} {message}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""
@@ -102,14 +98,6 @@ class TaskFormatter(logging.Formatter):
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
         return text
-
-    def _begin(self, record: logging.LogRecord, task_id: str, source: str) -> str:
-        """The line up to its message, remembered for those of the same task and second."""
-        head = f"[{escape(task_id[:8])}] [{escape(source)}] {self.formatTime(record)} "
-        if not self._has_own_time:
-            second = record.created // 1
-            self._head = (task_id, source, second, second + 1, head)
-        return head
 
     def _with_traceback(self, record: logging.LogRecord) -> str:
         parts = [record.getMessage()]

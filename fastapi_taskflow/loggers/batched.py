@@ -12,7 +12,7 @@ from fastapi_taskflow.loggers.ledger import news
 from fastapi_taskflow.loggers.observed import ObservedHandler
 from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import LibraryLogRecord, TaskLogRecord, copy_record
+from fastapi_taskflow.records import EntryLogRecord, LibraryLogRecord, copy_record
 
 BATCH = 1000
 """The most records that are written at once."""
@@ -48,7 +48,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
             return False
         heard.append(writer)
         passed: logging.LogRecord | None = record
-        if writer.filters or writer.filters_by_itself or type(record) is not TaskLogRecord:
+        if writer.filters or writer.filters_by_itself or type(record) is not EntryLogRecord:
             passed = writer.passed(own_record(writer, record) if writer.filters else record)
         if passed is None:
             return False

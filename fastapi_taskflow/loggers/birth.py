@@ -13,13 +13,14 @@ from fastapi_taskflow.loggers.ledger import Diagnostics, news
 from fastapi_taskflow.loggers.places import NOWHERE, Place
 from fastapi_taskflow.loggers.plain_record import layout, plain_record, told_in
 from fastapi_taskflow.records import (
+    CONTEXT,
     LIBRARY,
     LIFECYCLE,
     LIFECYCLE_LEVELS,
     TASK,
+    EntryLogRecord,
     LibraryLogRecord,
     StatusLogRecord,
-    TaskLogRecord,
     attach_extra,
 )
 from fastapi_taskflow.redact.traceback import ExcInfo
@@ -84,7 +85,7 @@ def _kind_of(laid_out: dict[str, Any]) -> type[LibraryLogRecord]:
     """The class of the records of a layout."""
     if "seq" not in laid_out:
         return LibraryLogRecord
-    return StatusLogRecord if "retries_used" in laid_out else TaskLogRecord
+    return StatusLogRecord if "retries_used" in laid_out else EntryLogRecord
 
 
 def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.LogRecord:
@@ -97,12 +98,9 @@ def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.
         return LibraryLogRecord(*fields)
 
 
-_TOLD = ("task_id", "func_name", "attempt", "tags", "seq")
-
-
 def record_of(event: Event) -> logging.LogRecord:
     """The record that tells of an event that somebody made by hand."""
-    told = {name: getattr(event, name) for name in _TOLD}
+    told = {name: getattr(event, name) for name in CONTEXT}
     if isinstance(event, LifecycleEvent):
         told.update(status=event.status.value, retries_used=event.retries_used)
         told.update(duration=event.duration, error=event.error, stacktrace=event.stacktrace)

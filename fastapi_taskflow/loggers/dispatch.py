@@ -10,7 +10,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import Noted, TaskLogRecord, noted_entry
+from fastapi_taskflow.records import EntryLogRecord, Noted, noted_entry
 
 
 class Sink:
@@ -42,11 +42,13 @@ class Sink:
             is_alone: Whether nobody else has the record, nor will get it.
         """
         handler, ledger = self.handler, self.ledger
-        taken: object = False
+        if record.levelno < handler.level or handler in heard:
+            ledger.filtered += 1
+            return
         try:
             if self._queued is not None:
                 taken = self._queued.queue(record, heard, is_alone)
-            elif record.levelno >= handler.level and handler not in heard:
+            else:
                 heard.append(handler)
                 taken = handler.handle(own_record(handler, record) if handler.filters else record)
         except BaseException as error:  # noqa: BLE001  # see let_pass
@@ -85,7 +87,7 @@ class EntryKeeper:
     def keep(self, record: logging.LogRecord) -> None:
         """Note an entry, before any sink has its record. Nothing that is raised comes back."""
         try:
-            if type(record) is TaskLogRecord:  # ours, and nobody else has seen it yet
+            if type(record) is EntryLogRecord:  # ours, and nobody else has seen it yet
                 noted: Noted = (
                     record.seq,
                     record.created,
@@ -94,10 +96,10 @@ class EntryKeeper:
                     record.attempt,
                     record._given or None,  # noqa: SLF001  # its slot
                 )
+                self._note(record.task_id, noted)
             else:
-                noted = noted_entry(record)
-            self._note(record.task_id, noted)  # type: ignore[attr-defined]  # a task's record has it
+                self._note(record.__dict__["task_id"], noted_entry(record))
+            self.has_kept = True
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
             self.ledger.fail(error, "noting an entry")
-        self.has_kept = True

@@ -26,8 +26,8 @@ from fastapi_taskflow.loggers.snapshot import snapshot
 from fastapi_taskflow.loggers.tree import Levels
 from fastapi_taskflow.records import (
     LIFECYCLE_LEVELS,
+    EntryLogRecord,
     LibraryLogRecord,
-    TaskLogRecord,
 )
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.redact.traceback import ExcInfo
@@ -124,7 +124,7 @@ class TaskEmitter:
         # As getLogRecordFactory() says, which is one of the calls that are left out here.
         if laid_out is not None and logging._logRecordFactory is logging.LogRecord:  # type: ignore[attr-defined]  # noqa: SLF001
             record: logging.LogRecord = plain_record(
-                laid_out, levelno, text, place, extra, TaskLogRecord, mine.thread
+                laid_out, levelno, text, place, extra, EntryLogRecord, mine.thread
             )
         else:
             record = self._entry(levelno, text, extra, place)

@@ -20,7 +20,7 @@ from fastapi_taskflow.errors import LogFileError
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.chunks import chunks, formatted
 from fastapi_taskflow.loggers.observed import ObservedHandler, untold
-from fastapi_taskflow.records import TaskLogRecord
+from fastapi_taskflow.records import EntryLogRecord
 
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a batch that go out by one write."""
@@ -161,7 +161,7 @@ class LineFileHandler(ObservedHandler, logging.FileHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record's line, if the filters let it through, under the lock."""
-        if type(record) is TaskLogRecord and not (self.filters or self.filters_by_itself):
+        if type(record) is EntryLogRecord and not (self.filters or self.filters_by_itself):
             passed: logging.LogRecord | None = record  # as passed() says
         else:
             passed = self.passed(record)

@@ -21,11 +21,13 @@ class Addressed(NamedTuple):
         logger: The logger whose pipeline it goes down after the sinks, if any.
         record: The record.
         heard: The handlers that have had what it tells of.
+        keeper: What keeps it, if it is a log entry, before any sink has it.
     """
 
     logger: BranchLogger | None
     record: logging.LogRecord
     heard: list[logging.Handler]
+    keeper: EntryKeeper | None
 
 
 class EventOrder:
@@ -86,23 +88,23 @@ class EventOrder:
         mine.held += 1
         try:
             with self.lock:
-                record.seq = self.seq
+                record.__dict__["seq"] = self.seq  # a class of the user's may have another one
                 self.seq += 1
-                if keeper is not None:
-                    keeper.keep(record)
                 if self._sender is not None or self._waiting:
-                    sent = self._wait_for_turn(Addressed(logger, record, heard), sinks)
+                    sent = self._wait_for_turn(Addressed(logger, record, heard, keeper), sinks)
                 else:
                     is_alone = logger is None and len(sinks) == 1
                     self._sender = mine.thread
                     try:
+                        if keeper is not None:
+                            keeper.keep(record)
                         for sink in sinks:
                             self._at = sink
                             sink.send(record, heard, is_alone)
                     finally:
                         self._sender = self._at = None
                     if self._waiting:
-                        sent = self._send_waiting([Addressed(logger, record, heard)], sinks)
+                        sent = self._send_waiting([Addressed(logger, record, heard, keeper)], sinks)
         finally:
             mine.held -= 1
             if mine.waiting:
@@ -128,6 +130,8 @@ class EventOrder:
         try:
             while self._waiting:
                 addressed, self._before = self._waiting.popleft()
+                if addressed.keeper is not None:
+                    addressed.keeper.keep(addressed.record)
                 for sink in sinks:
                     if sink not in self._before:
                         self._at = sink
@@ -139,6 +143,6 @@ class EventOrder:
 
 
 def _send_on(sent: list[Addressed]) -> None:
-    for logger, record, heard in sent:
+    for logger, record, heard, _ in sent:
         if logger is not None:
             logger.handle_once(record, heard)

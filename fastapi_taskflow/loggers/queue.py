@@ -23,6 +23,8 @@ class _Waiter(NamedTuple):
 class DeliveryQueue(deque[T]):
     """A queue that knows how many of its items have been dealt with.
 
+    Of what any deque has, only its length is to be asked: the rest would not be counted.
+
     ``put`` is called by one thread at a time (a handler's lock sees to it), ``take`` and
     ``finish`` by one consumer; the rest by anyone.
     """
@@ -42,7 +44,11 @@ class DeliveryQueue(deque[T]):
     def put(self, item: T) -> int:
         """Add an item at the end. Returns how many wait now."""
         self._put += 1
-        self.append(item)
+        try:
+            self.append(item)
+        except RecursionError:  # whoever logs is at the end of the stack: nobody waits for this one
+            self._put -= 1
+            raise
         return len(self)
 
     def take(self) -> Iterator[T]:

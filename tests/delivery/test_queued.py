@@ -534,3 +534,20 @@ def test_two_managers_may_share_a_queued_observer(tmp_path: Path) -> None:
         asyncio.run(manager.shutdown())
 
     assert messages(path.read_text()) == [f"line {number}" for number in range(50)] * 2
+
+
+def test_a_task_that_runs_away_and_logs_leaves_nobody_waiting(tmp_path: Path) -> None:
+    file = FileLogger(tmp_path / "tasks.log", queued=True)
+    manager = TaskManager(loggers=[file])
+
+    def runs_away(depth: int = 0) -> None:
+        task_log(f"depth {depth}")
+        runs_away(depth + 1)
+
+    def runs_away_from(offset: int) -> None:
+        runs_away_from(offset - 1) if offset else runs_away()
+
+    for offset in range(6):
+        assert manager.run(runs_away_from, offset).status == "failed"
+
+    assert manager.observer_stats()["FileLogger"].queued == 0

@@ -39,7 +39,7 @@ class WorkerEmitter(TaskEmitter):
 
     def __init__(self, branch: Branch, job: Job, send: Callable[[Message], None]) -> None:
         super().__init__(branch, job.context)
-        self.name = ""  # the levels of this process don't count
+        self.name = ""  # of which no levels are remembered: those of this process don't count
         self._job = job
         self._send_message = send
         self._gathered: Gathered[TaskProgress] = Gathered(self._send_progress)
