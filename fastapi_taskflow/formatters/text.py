@@ -68,7 +68,7 @@ class TaskFormatter(logging.Formatter):
         super().__init__(style=style, validate=validate)
         # Many lines in a row are of one second, and of one task. Both are replaced as a whole, so
         # that threads which share a formatter see the one or the other.
-        self._second = (math.nan, "")
+        self._second = (math.nan, math.nan, "")
         self._head = ("", "", "")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -92,11 +92,11 @@ class TaskFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """The record's time in UTC, in whole seconds."""
-        second = record.created // 1
-        known, text = self._second
-        if second != known:
+        begin, end, text = self._second
+        if not begin <= record.created < end:
+            second = record.created // 1
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = (second, text)
+            self._second = (second, second + 1, text)
         return text
 
     def _with_traceback(self, record: logging.LogRecord) -> str:

@@ -89,9 +89,8 @@ class LogFile(FileIO):
         if self._torn:
             data = b"\n" + data
         written = self.write(data)
-        if written != len(data):
+        if written != len(data) or self._torn:
             self._write_rest(data, written or 0, lines)
-        if self._torn:
             self._torn = False
         self._end += len(data)
 

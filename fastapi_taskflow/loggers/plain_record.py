@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -32,7 +33,22 @@ _EMPTY = {**dict.fromkeys(vars(_BARE)), "args": ()}
 _level_names: dict[int, str] = logging._levelToName  # noqa: SLF001  # to read, as getLevelName()
 
 _new = object.__new__
-_module = sys.modules.get
+
+
+class _Unnamed:
+    """A process for which ``multiprocessing`` was never used."""
+
+    name = "MainProcess"
+
+
+def _find_process() -> Any:
+    """The process as ``multiprocessing`` knows it, where it is used at all."""
+    processes = sys.modules.get("multiprocessing.process")
+    find = getattr(processes, "current_process", None)  # it may be just being imported
+    if find is None:
+        return _Unnamed
+    _here.process = find
+    return find()
 
 
 class _Here:
@@ -44,6 +60,7 @@ class _Here:
 
     def start_afresh(self) -> None:
         self.pid = os.getpid()
+        self.process: Callable[[], Any] = _find_process  # what gives the one that this is
 
 
 _here = _Here()
@@ -106,7 +123,7 @@ def plain_record(
         attributes["thread"] = threading.get_ident()
         attributes["threadName"] = thread.name
     if logging.logMultiprocessing:
-        attributes["processName"] = _process_name()
+        attributes["processName"] = _here.process().name
     if logging.logProcesses:
         attributes["process"] = _here.pid
     if _HAS_TASK_NAMES and getattr(logging, "logAsyncioTasks", True):
@@ -119,15 +136,6 @@ def plain_record(
     elif extra is not None:
         record._given = extra  # noqa: SLF001  # its slot
     return record
-
-
-def _process_name() -> str:
-    """The name that ``multiprocessing`` has for this process, where it is used at all."""
-    processes = _module("multiprocessing.process")
-    try:
-        return "MainProcess" if processes is None else processes.current_process().name
-    except Exception:  # noqa: BLE001  # as the standard library: it may be just being imported
-        return "MainProcess"
 
 
 def _task_name() -> str | None:
