@@ -11,11 +11,13 @@ from benchmarks.groups import GROUPS, SIZES
 from benchmarks.growth import grow
 from benchmarks.page import put_table, save
 from benchmarks.runner import dump, measure
+from benchmarks.steps import report
 from benchmarks.table import machine, table
 
-WHOLE = ("growth", "docs")
+WHOLE = ("growth", "docs", "steps")
 HELP = f"""what to measure, of {", ".join(GROUPS)}; nothing for all of them; or growth, for plots of
-how costs grow; or docs, for both, put into the documentation"""
+how costs grow; or docs, for both, put into the documentation; or steps, to count what a line and a
+task consist of"""
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,6 +44,9 @@ def main(given: Sequence[str] | None = None) -> None:
     asked = arguments(given)
     if asked.groups == ["growth"]:
         save(grow(asked.size))
+        return
+    if asked.groups == ["steps"]:
+        print(report())
         return
     for_docs = asked.groups == ["docs"]
     groups = list(GROUPS) if for_docs or not asked.groups else asked.groups

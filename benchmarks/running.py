@@ -40,6 +40,17 @@ async def _cpu_per_request(request: Callable[[], Awaitable[object]], count: int)
     return (time.process_time() - start) / count
 
 
+def request_to(manager: TaskManager, body: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
+    """What a request does with a task, without the request."""
+
+    async def request() -> None:
+        tasks = ManagedBackgroundTasks(manager.engine)
+        tasks.add_task(body)
+        await tasks()
+
+    return request
+
+
 def managed(
     body: Callable[[], Any], *, database: bool = False
 ) -> Callable[[Path], AbstractContextManager[Measure]]:
@@ -57,11 +68,7 @@ def managed(
             snapshot_db=path.parent / "tasks.db" if database else None,
         )
         manager.task()(body)
-
-        async def request() -> None:
-            tasks = ManagedBackgroundTasks(manager.engine)
-            tasks.add_task(body)
-            await tasks()
+        request = request_to(manager, body)
 
         async def measure(count: int) -> float:
             async with manager:
