@@ -24,16 +24,15 @@ from fastapi_taskflow.loggers.queue import DeliveryQueue
 from fastapi_taskflow.loggers.steps import Rest, begin
 from fastapi_taskflow.records import event_from, is_log, kept_entry, kept_event, level_of
 
+QUEUE_SIZE = 10_000
+EVENT_TIMEOUT = 30.0
+
 _living: weakref.WeakSet[ObserverHandler] = weakref.WeakSet()
 
 
 def any_observers() -> bool:
     """Whether there is a handler of an async observer anywhere in this process."""
     return len(_living) > 0
-
-
-QUEUE_SIZE = 10_000
-EVENT_TIMEOUT = 30.0
 
 
 class AsyncObserver(Protocol):
