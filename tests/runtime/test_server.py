@@ -37,9 +37,9 @@ async def start(name: str, tasks: BackgroundTasks):
     tasks.add_task(globals()[name])
 
 class Server(uvicorn.Server):
-    async def startup(self, sockets=None):
-        await super().startup(sockets=sockets)
-        print("up", flush=True)
+    async def main_loop(self):
+        print("up", flush=True)  # only now: told to stop before, it leaves its socket open
+        await super().main_loop()
 
     def handle_exit(self, number, frame):
         told.append(number)
