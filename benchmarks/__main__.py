@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     asked = parser.parse_args(given)
     if unknown := set(asked.groups) - {*GROUPS, *WHOLE}:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    if "steps" in asked.groups and sys.version_info[:2] == (3, 12):
+        parser.error("steps: not with Python 3.12, which may crash when instructions are traced")
     if asked.processes < 1:
         parser.error("--processes: 1 or more")
     if (whole := set(asked.groups) & set(WHOLE)) and (

@@ -57,11 +57,12 @@ class Steps:
         """Count what is done in this thread, and nothing that was counted before."""
         self.instructions.clear()
         self.calls.clear()
+        before = sys.gettrace()
         sys.settrace(self.trace)
         try:
             yield
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
 
 
 def of_calls(call: Call) -> Steps:
@@ -105,11 +106,12 @@ def of_tasks(path: Path, body: Callable[[], Any], *, database: bool = False) -> 
                 for _ in range(10):
                     await asyncio.gather(*(request() for _ in range(TIMES // 10)))
 
+    before = threading.gettrace()
     threading.settrace(steps.trace)  # threads that begin now, as the one that writes rows
     try:
         asyncio.run(run())
     finally:
-        threading.settrace(None)
+        threading.settrace(before)
     return steps
 
 
