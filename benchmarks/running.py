@@ -40,15 +40,28 @@ async def _cpu_per_request(request: Callable[[], Awaitable[object]], count: int)
     return (time.process_time() - start) / count
 
 
-def request_to(manager: TaskManager, body: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
-    """What a request does with a task, without the request."""
+def requests_to(
+    body: Callable[[], Any], path: Path, *, database: bool = False
+) -> tuple[TaskManager, Callable[[], Awaitable[None]]]:
+    """A manager that writes status changes to a file, and what a request does with a task of it.
+
+    Args:
+        body: What the task does.
+        path: The file.
+        database: Whether tasks are kept in SQLite, too.
+    """
+    manager = TaskManager(
+        loggers=[FileLogger(path, log_lifecycle=True)],
+        snapshot_db=path.parent / "tasks.db" if database else None,
+    )
+    manager.task()(body)
 
     async def request() -> None:
         tasks = ManagedBackgroundTasks(manager.engine)
         tasks.add_task(body)
         await tasks()
 
-    return request
+    return manager, request
 
 
 def managed(
@@ -63,12 +76,7 @@ def managed(
 
     @contextmanager
     def opened(path: Path) -> Iterator[Measure]:
-        manager = TaskManager(
-            loggers=[FileLogger(path, log_lifecycle=True)],
-            snapshot_db=path.parent / "tasks.db" if database else None,
-        )
-        manager.task()(body)
-        request = request_to(manager, body)
+        manager, request = requests_to(body, path, database=database)
 
         async def measure(count: int) -> float:
             async with manager:

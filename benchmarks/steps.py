@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.baselines import file_handler
 from benchmarks.ours import WRITE, in_task
-from benchmarks.running import async_body, request_to, sync_body
+from benchmarks.running import async_body, requests_to, sync_body
 from benchmarks.works import Call
 from fastapi_taskflow import FileLogger, TaskManager
 
@@ -92,12 +92,7 @@ def of_lines(path: Path, **options: Any) -> Steps:
 def of_tasks(path: Path, body: Callable[[], Any], *, database: bool = False) -> Steps:
     """Those of a task, in all threads that it keeps busy."""
     steps = Steps()
-    manager = TaskManager(
-        loggers=[FileLogger(path, log_lifecycle=True)],
-        snapshot_db=path.parent / "tasks.db" if database else None,
-    )
-    manager.task()(body)
-    request = request_to(manager, body)
+    manager, request = requests_to(body, path, database=database)
 
     async def run() -> None:
         async with manager:

@@ -204,7 +204,16 @@ def _log_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LogE
 
 
 def noted_entry(record: logging.LogRecord) -> Noted:
-    """A log entry as it is noted, of a record of any class."""
+    """A log entry as it is noted, of a new record: nobody has changed one of ours yet."""
+    if type(record) is EntryLogRecord:
+        return (
+            record.seq,
+            record.created,
+            record.levelno,
+            record.msg,
+            record.attempt,
+            record._given or None,  # noqa: SLF001  # its slot
+        )
     attributes = record.__dict__
     return (
         attributes["seq"],

@@ -157,12 +157,14 @@ class Branch:
         for handler in list(self._unserved):
             self._unserved.pop(handler, None)
             found.append(handler)
-        if self.propagate and func_name is None:
-            for logger in registered_loggers():
-                found += reachable(logger)
-        elif self.propagate and func_name is not None:
-            for own in self.loggers(func_name):
-                found += reachable(own.registered())
+        if not self.propagate:
+            return found
+        if func_name is None:
+            known = registered_loggers()
+        else:
+            known = [logger.registered() for logger in self.loggers(func_name)]
+        for logger in known:
+            found += reachable(logger)
         return found
 
     def goes_on(self, levelno: int, pipeline_level: int) -> bool:

@@ -10,7 +10,7 @@ from fastapi_taskflow.fork import restart_after_fork
 from fastapi_taskflow.guard import let_pass
 from fastapi_taskflow.loggers.ledger import Ledger
 from fastapi_taskflow.loggers.queued import QueuedHandler
-from fastapi_taskflow.records import EntryLogRecord, Noted, noted_entry
+from fastapi_taskflow.records import Noted, noted_entry
 
 
 class Sink:
@@ -87,18 +87,7 @@ class EntryKeeper:
     def keep(self, record: logging.LogRecord) -> None:
         """Note an entry, before any sink has its record. Nothing that is raised comes back."""
         try:
-            if type(record) is EntryLogRecord:  # ours, and nobody else has seen it yet
-                noted: Noted = (
-                    record.seq,
-                    record.created,
-                    record.levelno,
-                    record.msg,
-                    record.attempt,
-                    record._given or None,  # noqa: SLF001  # its slot
-                )
-                self._note(record.task_id, noted)
-            else:
-                self._note(record.__dict__["task_id"], noted_entry(record))
+            self._note(record.__dict__["task_id"], noted_entry(record))
             self.has_kept = True
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)

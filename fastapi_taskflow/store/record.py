@@ -162,6 +162,4 @@ def changed(record: TaskRecord, **changes: Any) -> TaskRecord:
     values = list(_values_of(record))
     for name, value in changes.items():
         values[_INDEX[name]] = value
-    made: Any = _Unfrozen(*values)
-    made.__class__ = TaskRecord
-    return cast("TaskRecord", made)
+    return new_record(*values)
