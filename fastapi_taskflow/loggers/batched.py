@@ -75,6 +75,7 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
             finally:
                 batch.done(batch.in_hand)
                 news.mine.release()
+                batch.settle()
 
     def _failed(self, error: BaseException) -> None:
         self.ledger.fail(error, "handling a record", accepted=True)
@@ -89,6 +90,7 @@ class _Batch:
 
     def __init__(self, queue: DeliveryQueue[logging.LogRecord]) -> None:
         self._queue = queue
+        self._done = 0
         self.in_hand = 0
 
     def __iter__(self) -> Iterator[logging.LogRecord]:
@@ -100,6 +102,13 @@ class _Batch:
                 return
 
     def done(self, count: int) -> None:
-        """Say that so many have been dealt with."""
+        """Say that so many have been dealt with, but for a report of what failed among them."""
         self.in_hand -= count
-        self._queue.finish(count)
+        self._done += count
+        if not news.mine.waiting:
+            self.settle()
+
+    def settle(self) -> None:
+        """Let go whoever waits for what has been dealt with: all of it has been reported."""
+        done, self._done = self._done, 0
+        self._queue.finish(done)

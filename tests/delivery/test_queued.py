@@ -178,6 +178,25 @@ def test_an_output_that_nobody_reads_any_more_is_an_error_a_line(
     assert len(reports) == 1
 
 
+def test_an_error_is_reported_before_anyone_is_told_that_the_line_was_dealt_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting: list[int] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waiting.append(manager.observer_stats()["StdoutLogger"].queued)
+
+    with open("/dev/full", "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        manager = TaskManager(loggers=[StdoutLogger(queued=True)])
+        logging.getLogger("fastapi_taskflow.observers").addHandler(Listener())
+        manager.run(task_log, "line")
+
+    assert waiting == [1]
+    assert manager.observer_stats()["StdoutLogger"].queued == 0
+
+
 @pytest.mark.parametrize("make", [FileLogger, StdoutLogger], ids=lambda make: make.__name__)
 def test_only_true_and_false_say_whether_it_is_queued(make: Any, tmp_path: Path) -> None:
     path = (tmp_path / "a.log",) if make is FileLogger else ()
