@@ -1,13 +1,15 @@
-"""What all tests share: logging as it was before each one, reports, events, Python processes."""
+"""What all tests share: logging as before each one, records, events, processes, a clock."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,6 +114,8 @@ TASK_ID = "abc12345-0000-4000-8000-000000000000"
 
 
 class _Collector(logging.Handler):
+    """Keeps the records themselves."""
+
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
@@ -130,6 +134,16 @@ def reports() -> Iterator[list[logging.LogRecord]]:
     yield collector.records
 
     logger.removeHandler(collector)
+
+
+@pytest.fixture
+def records() -> list[logging.LogRecord]:
+    """The records that the pipeline gets."""
+    collector = _Collector()
+    library = logging.getLogger("fastapi_taskflow")
+    library.addHandler(collector)
+    library.setLevel("DEBUG")
+    return collector.records
 
 
 @pytest.fixture
@@ -152,3 +166,38 @@ def status_event() -> Callable[..., LifecycleEvent]:
         return LifecycleEvent(TASK_ID, "send_email", TaskStatus(status), **given)
 
     return make
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    """Where nothing is ready, time jumps to the next timer instead of passing."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(None if timeout is None else 0)
+        if not ready and timeout is not None:
+            self.now += max(timeout, 0.0)
+        return ready
+
+
+class _SkippingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._skipping = _SkippingSelector()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.now
+
+
+@pytest.fixture
+def run_skipping() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine on a loop whose clock jumps over waits, so that an hour takes no time.
+
+    Nothing in it may wait for a thread. What would wait forever fails, an hour later.
+    """
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=_SkippingLoop) as runner:
+            return runner.run(asyncio.wait_for(main, 3600))
+
+    return run

@@ -33,27 +33,6 @@ CHANGE = LifecycleEvent("id", "send", TaskStatus.RUNNING, NOON, 0, 0)
 EVENTS = pytest.mark.parametrize("event", [LOG, CHANGE], ids=["log", "lifecycle"])
 
 
-class Records(logging.Handler):
-    """Keeps the records themselves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.fixture
-def records() -> list[logging.LogRecord]:
-    """The records that the pipeline gets."""
-    handler = Records()
-    library = logging.getLogger("fastapi_taskflow")
-    library.addHandler(handler)
-    library.setLevel("DEBUG")
-    return handler.records
-
-
 @pytest.fixture
 def memory() -> InMemoryLogger:
     return InMemoryLogger()

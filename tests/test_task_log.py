@@ -17,26 +17,6 @@ from freezegun import freeze_time
 from fastapi_taskflow import InMemoryLogger, TaskManager, get_task_context, task_log
 
 
-class Records(logging.Handler):
-    """Keeps the records themselves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.fixture
-def records() -> list[logging.LogRecord]:
-    """The records that the pipeline gets."""
-    handler = Records()
-    logging.getLogger("fastapi_taskflow").addHandler(handler)
-    logging.getLogger("fastapi_taskflow").setLevel("DEBUG")
-    return handler.records
-
-
 @pytest.fixture
 def memory() -> InMemoryLogger:
     return InMemoryLogger()

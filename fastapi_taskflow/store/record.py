@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 from fastapi_taskflow.events import TaskProgress, TaskStatus
+from fastapi_taskflow.frozen import maker_of
 from fastapi_taskflow.levels import level_name
 from fastapi_taskflow.records import Noted
 
@@ -130,27 +131,11 @@ class TaskRecord:
     result_dropped: str | None = None
 
 
-_FIELDS = fields(TaskRecord)
-_INDEX = {each.name: index for index, each in enumerate(_FIELDS)}
+_INDEX = {each.name: index for index, each in enumerate(fields(TaskRecord))}
 _values_of = attrgetter(*_INDEX)
 
-# What is frozen sets each of its fields by a call, which takes longer than all else about it. Its
-# twin sets them as any object does, in a third of the time, and becomes the real thing then.
-_Unfrozen: Any = make_dataclass(
-    "_Unfrozen",
-    [
-        (each.name, Any, field(default=each.default, default_factory=each.default_factory))
-        for each in _FIELDS
-    ],
-    slots=True,
-)
-
-
-def new_record(*values: Any, **named: Any) -> TaskRecord:
-    """``TaskRecord(*values, **named)``, in half of the time."""
-    made: Any = _Unfrozen(*values, **named)
-    made.__class__ = TaskRecord
-    return cast("TaskRecord", made)
+new_record = maker_of(TaskRecord)
+"""Makes a ``TaskRecord``: several are made for each task."""
 
 
 def changed(record: TaskRecord, **changes: Any) -> TaskRecord:

@@ -1,11 +1,9 @@
-"""What the runtime's tests share: a manager, what it tells, and a loop that skips its waits."""
+"""What the runtime's tests share: a manager, and what it tells."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -52,35 +50,3 @@ class Diary(TaskObserver):
 @pytest.fixture
 def diary() -> Diary:
     return Diary()
-
-
-class _SkippingSelector(selectors.DefaultSelector):
-    """Where nothing is ready, time jumps to the next timer instead of passing."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(None if timeout is None else 0)
-        if not ready and timeout is not None:
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-class _SkippingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._skipping = _SkippingSelector()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now
-
-
-@pytest.fixture
-def run_skipping() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Run a coroutine on a loop whose clock jumps over waits; nothing may wait for a thread."""
-
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=_SkippingLoop) as runner:
-            return runner.run(main)
-
-    return run
