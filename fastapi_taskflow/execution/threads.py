@@ -56,58 +56,45 @@ class WorkerThreads:
     def start_afresh(self) -> None:
         """Begin without threads and calls, as a forked child must."""
         self.slots = Slots(self._max_threads)
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
-        self._idle: list[None] = []
-        self._answers: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Answers]]
-        self._answers = WeakKeyDictionary()  # the calls have them: a loop's own would keep the loop
+        self._desk = _Desk(self.slots)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Exchange]]
+        self._loops = WeakKeyDictionary()  # the calls have them: a loop's own would keep the loop
 
     def submit(self, function: Callable[[], Any]) -> asyncio.Future[Outcome]:
         """Run a call in a thread, with a copy of this context; a slot must be held for it.
 
         The slot is given back when the call ends. Cancelling the future abandons the call:
         it runs to its end, which nobody sees.
+
+        Raises:
+            RuntimeError: The system has no more threads.
         """
-        call = _Call(function, self._answers_here())
-        try:
-            self._idle.pop()
-        except IndexError:
-            self._start_worker()
-        self._calls.put(call)
+        exchange = self._exchange()
+        call = _Call(function, exchange)
+        self._desk.promise()
+        exchange.send(call)
         return call.future
 
-    def _answers_here(self) -> _Answers:
+    def _exchange(self) -> _Exchange:
         loop = asyncio.get_running_loop()
-        known = self._answers.get(loop)
-        answers = None if known is None else known()
-        if answers is None:
-            answers = _Answers()
-            self._answers[loop] = ref(answers)
-        return answers
-
-    def _start_worker(self) -> None:
-        worker = _Worker(self._calls, self._idle, self.slots)
-        thread = threading.Thread(target=worker.run, name="fastapi_taskflow-task", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no more threads
-            self.slots.release()
-            raise
-
-
-SHARED_THREADS = WorkerThreads()
-"""The pool of all managers that have none of their own."""
+        known = self._loops.get(loop)
+        exchange = None if known is None else known()
+        if exchange is None:
+            exchange = _Exchange(self._desk)
+            self._loops[loop] = ref(exchange)
+        return exchange
 
 
 class _Call:
     """A call on its way to a thread, and its outcome's way back."""
 
-    __slots__ = ("_answers", "_context", "_function", "future")
+    __slots__ = ("_context", "_exchange", "_function", "future")
 
-    def __init__(self, function: Callable[[], Any], answers: _Answers) -> None:
+    def __init__(self, function: Callable[[], Any], exchange: _Exchange) -> None:
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._function = function
         self._context = contextvars.copy_context()
-        self._answers = answers
+        self._exchange = exchange
 
     def run(self) -> Outcome:
         """Make the call, in a worker thread."""
@@ -121,23 +108,37 @@ class _Call:
 
     def answer(self, outcome: Outcome) -> None:
         """Tell who waits on the loop, if somebody still does."""
-        self._answers.give(self.future, outcome)
+        self._exchange.answer(self.future, outcome)
 
 
-class _Answers:
-    """The outcomes on their way to one loop.
+class _Exchange:
+    """What goes between one loop and the threads: calls, and the outcomes on their way back.
 
-    To wake a loop up costs more than all else on that way: of a burst of outcomes the first
-    one does, and the loop takes all that are there.
+    To wake a thread up costs more than all else on either way, and two that run at once are in
+    each other's way. So the calls of one turn of the loop are handed out at its end, together;
+    and of a burst of outcomes the first one wakes the loop, which takes all that are there.
     """
 
-    __slots__ = ("__weakref__", "_awaited", "_given")
+    __slots__ = ("__weakref__", "_awaited", "_desk", "_given", "_hands_out")
 
-    def __init__(self) -> None:
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+        self._hands_out = False
         self._given: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
         self._awaited = False
 
-    def give(self, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    def send(self, call: _Call) -> None:
+        """Have a call made; called on the loop."""
+        self._desk.gathered.append(call)
+        if not self._hands_out:
+            self._hands_out = True
+            call.future.get_loop().call_soon(self._hand_out)
+
+    def _hand_out(self) -> None:
+        self._hands_out = False
+        self._desk.hand_out()
+
+    def answer(self, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
         """Have the future have its outcome; called by any thread."""
         self._given.append((future, outcome))
         if not self._awaited:  # looked at after the outcome is there: nothing falls between
@@ -153,27 +154,52 @@ class _Answers:
                 future.set_result(outcome)
 
 
-class _Worker:
-    """What one thread does: calls, until none comes for a while.
+class _Desk:
+    """Where calls wait for the threads that make them.
 
     Of a burst of calls one thread may make many, without anyone being woken up; but for each
     that waits there is an idle one, should the call before it take its time.
 
     Args:
-        calls: Where they come from.
-        idle: One item for each worker that waits, or soon will, and is promised no call.
         slots: What is given back after a call.
+
+    Attributes:
+        gathered: Calls that are not handed out yet, for each of which a thread was promised.
     """
 
-    def __init__(self, calls: SimpleQueue[_Call], idle: list[None], slots: Slots) -> None:
-        self._calls = calls
-        self._idle = idle
+    def __init__(self, slots: Slots) -> None:
+        self.gathered: deque[_Call] = deque()
         self._slots = slots
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._idle: list[None] = []  # an item for each thread that waits, and is promised no call
 
-    def run(self) -> None:
-        """Make calls. A worker counts as idle before anyone can know of its call's outcome.
+    def promise(self) -> None:
+        """Have a thread for a call that comes; start one if none is idle.
 
-        So what comes next, and may come at once, starts no other thread.
+        Raises:
+            RuntimeError: The system has no more threads. The call's slot is given back.
+        """
+        try:
+            self._idle.pop()
+        except IndexError:
+            thread = threading.Thread(target=self.serve, name="fastapi_taskflow-task", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._slots.release()
+                raise
+
+    def hand_out(self) -> None:
+        """Let the threads have what is gathered, by whatever loop; called by any thread."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._calls.put(self.gathered.popleft())
+
+    def serve(self) -> None:
+        """Make calls, in a thread, until none comes for a while.
+
+        It counts as idle before anyone can know of its call's outcome: so what comes next, and
+        may come at once, starts no other thread.
         """
         while True:
             call = self._next()
@@ -186,11 +212,17 @@ class _Worker:
             del call, outcome  # an idle thread must not keep them alive
 
     def _next(self) -> _Call | None:
-        try:
-            return self._calls.get(timeout=IDLE_SECONDS)
-        except Empty:
+        while True:
+            try:
+                return self._calls.get(timeout=IDLE_SECONDS)
+            except Empty:
+                self.hand_out()  # what a loop has gathered that ended before it came to that
             try:
                 self._idle.pop()
-            except IndexError:
-                return self._calls.get()  # a call was promised to this thread just now
+            except IndexError:  # a call was promised to this thread, and is to come
+                continue
             return None
+
+
+SHARED_THREADS = WorkerThreads()
+"""The pool of all managers that have none of their own."""

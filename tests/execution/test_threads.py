@@ -24,6 +24,12 @@ async def outcome_of(pool: WorkerThreads, call: Callable[[], Any]) -> Outcome:
     return await asyncio.wait_for(pool.submit(call), LONG)
 
 
+async def outcomes_at_once(pool: WorkerThreads, count: int) -> list[Outcome]:
+    """Outcomes of calls each of which waits for all others: each has a slot and a thread."""
+    meeting = threading.Barrier(count)
+    return await asyncio.gather(*(outcome_of(pool, meeting.wait) for _ in range(count)))
+
+
 def test_each_call_of_a_burst_gets_its_own_outcome() -> None:
     pool = WorkerThreads(8)
 
@@ -167,6 +173,26 @@ def test_a_loop_that_ends_before_its_call_is_forgotten_with_the_outcome() -> Non
         gc.collect()
         time.sleep(0.01)
     assert [each() for each in kept] == [None, None]
+
+
+@pytest.mark.parametrize("what_follows", ["nothing", "another loop's call"])
+def test_a_call_of_a_loops_last_turn_is_made_and_its_slot_given_back(
+    what_follows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.01 if what_follows == "nothing" else 3600.0)
+    pool, made = WorkerThreads(2), threading.Event()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(pool.slots.acquire())
+    loop.call_soon(pool.submit, made.set)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+
+    if what_follows != "nothing":
+        assert asyncio.run(outcome_of(pool, lambda: "next")).result == "next"
+
+    assert made.wait(LONG)
+    assert len(asyncio.run(outcomes_at_once(pool, 2))) == 2
 
 
 def test_an_argument_that_takes_its_time_to_go_holds_up_no_other_call() -> None:
