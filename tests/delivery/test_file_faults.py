@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -559,6 +559,16 @@ def test_a_logger_whose_file_was_rolled_out_of_the_last_backup_writes_to_the_new
     assert "last" in messages(*chain(path))
 
 
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads take turns more often: one that never waits holds up another for 5 ms a write."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 20)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
 def test_a_configuration_that_closes_all_handlers_between_lines_loses_none(tmp_path: Path) -> None:
     """``dictConfig`` in one thread, while a task writes and rolls in another."""
     path, watched = tmp_path / "tasks.log", tmp_path / "watched.log"

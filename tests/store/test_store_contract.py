@@ -208,7 +208,7 @@ def test_history_lasts_beyond_a_manager(tmp_path: Path) -> None:
 
 def test_while_the_database_is_locked_tasks_go_on_and_rows_follow(tmp_path: Path) -> None:
     database = tmp_path / "tasks.db"
-    manager = TaskManager(snapshot_db=database)
+    manager = TaskManager(snapshot_db=database, store_timeout=0.5)
     manager.run(task_log, "first")
     assert manager.store.flush(10.0)
     lock = sqlite3.connect(database, isolation_level=None)
