@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 
 from fastapi_taskflow.store.rows import ADDED, CHANGED, LOGGED, TAGGED
 from fastapi_taskflow.store.schema import entries, tags, tasks
-from fastapi_taskflow.store.types import BoundType
+from fastapi_taskflow.store.types import BoundType, ShortText
 
 Values = Iterable[Sequence[Any]]
 
@@ -60,6 +60,8 @@ class Statement:
 
 def _bind(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
     """What makes of a value, other than None, what the driver takes; None where nothing must."""
+    if type(kind) is ShortText:  # an id, or a name of ours, which every dialect takes
+        return None
     if isinstance(kind, BoundType):
         return kind.bound
     if isinstance(kind, Boolean):  # which rows have as True or False: that need not be checked

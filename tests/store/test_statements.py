@@ -16,7 +16,7 @@ URLS = ["sqlite://", "postgresql+psycopg://", "mysql+pymysql://"]
 EAST = timezone(timedelta(hours=5, minutes=45))
 TEXTS = ["", "x", "a\0b", "\ud800", "é日本", "\\", "x" * 600_000]
 VALUES: dict[str, list[Any]] = {
-    "ShortText": [None, *TEXTS[:-1]],
+    "ShortText": [None, "", "interrupted", "abc12345-0000-4000-8000-000000000000"],  # our own
     "PlainText": [None, *TEXTS],
     "WholeText": [None, *TEXTS],
     "ExactText": [None, *TEXTS],
