@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from fastapi_taskflow.context import TaskContext, get_task_context
-from fastapi_taskflow.records import GIVEN, TRACE, copy_record, is_lifecycle
+from fastapi_taskflow.records import GIVEN, TRACE, copy_record, is_lifecycle, set_given
 from fastapi_taskflow.redact import DEFAULT_KEYS, Redactor
 from fastapi_taskflow.redact.record import redact_record
 from fastapi_taskflow.tracing import current_ids
@@ -92,8 +92,9 @@ def _overwrite(record: logging.LogRecord, source: logging.LogRecord) -> None:
     attributes.update(source.__dict__)
     for name in attributes.keys() - source.__dict__.keys():
         del attributes[name]
-    if getattr(source, GIVEN, None) is not None:
-        record._given = source._given  # type: ignore[attr-defined]  # noqa: SLF001  # see copy_record
+    given = getattr(source, GIVEN, None)
+    if given is not None:
+        set_given(record, given)
 
 
 if sys.version_info >= (3, 12):

@@ -102,13 +102,21 @@ class StatusLogRecord(TaskLogRecord):
 
 def attach_extra(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """Set extras as attributes; a name that is taken gets the prefix ``extra_``."""
-    record._given = extra  # noqa: SLF001  # a slot of LibraryLogRecord's, if it is one
+    set_given(record, extra)
     attributes = record.__dict__
     for key, value in extra.items():
         name = key
         while is_reserved(name) or (name != key and name in extra):
             name = PREFIX + name
         attributes[name] = value
+
+
+def set_given(record: logging.LogRecord, extra: dict[str, Any]) -> None:
+    """Have a record remember extras as given."""
+    if isinstance(record, LibraryLogRecord):
+        record._given = extra  # noqa: SLF001  # its slot
+    else:  # a class of the user's may let nobody set an attribute
+        record.__dict__[GIVEN] = extra
 
 
 def given_extra(record: logging.LogRecord) -> dict[str, Any]:
@@ -299,5 +307,5 @@ def copy_record(record: logging.LogRecord) -> logging.LogRecord:
     copied.__dict__ = record.__dict__.copy()  # since Python 3.13 half of what an update() takes
     given = getattr(record, GIVEN, None)
     if given is not None:
-        copied._given = given  # noqa: SLF001  # a slot, which __dict__ has not
+        set_given(copied, given)  # a slot's value isn't in __dict__
     return copied

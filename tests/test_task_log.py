@@ -9,12 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
 
-from fastapi_taskflow import InMemoryLogger, TaskManager, get_task_context, task_log
+from fastapi_taskflow import FileLogger, InMemoryLogger, TaskManager, get_task_context, task_log
+from fastapi_taskflow.loggers import birth
 
 
 @pytest.fixture
@@ -154,6 +156,63 @@ def test_a_record_factory_that_fails_costs_no_line(
     assert task.status == "success"
     assert [event.message for event in memory.log_events] == ["x"]
     assert [event.status.value for event in memory.lifecycle_events] == ["running", "success"]
+
+
+def test_a_record_factory_that_forgets_to_return_costs_no_line_and_is_reported_once(
+    manager: TaskManager,
+    memory: InMemoryLogger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(birth, "_reported", set())
+
+    def forgetful(*args: Any, **kwargs: Any) -> Any:
+        logging.LogRecord(*args, **kwargs).shop = "north"
+
+    def body() -> None:
+        logging.setLogRecordFactory(forgetful)  # noqa: TID251  # a user's
+        task_log("x", name="bob")
+        task_log("y")
+
+    task = manager.run(body)
+
+    assert task.status == "success"
+    assert [(event.message, event.extra) for event in memory.log_events] == [
+        ("x", {"name": "bob"}),
+        ("y", {}),
+    ]
+    assert [event.status.value for event in memory.lifecycle_events] == ["running", "success"]
+    (report,) = [r for r in caplog.records if "record factory failed" in r.getMessage()]
+    assert report.exc_info is not None
+    assert "no LogRecord, but None" in str(report.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    ("redact", "password"), [(None, "secret"), (["password"], "[redacted]")], ids=["", "redacted"]
+)
+def test_a_record_that_lets_nobody_set_an_attribute_is_sent_and_its_task_runs(
+    tmp_path: Path, redact: list[str] | None, password: str
+) -> None:
+    class Shut(logging.LogRecord):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.__dict__["is_shut"] = True
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if "is_shut" in self.__dict__:
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+    path, memory = tmp_path / "tasks.log", InMemoryLogger()
+    manager = TaskManager(loggers=[memory, FileLogger(path, queued=True)], redact=redact)
+    logging.setLogRecordFactory(Shut)  # noqa: TID251  # a user's
+
+    task = manager.run(lambda: task_log("x", password="secret", name="bob"))
+
+    assert task.status == "success"
+    assert [event.status.value for event in memory.lifecycle_events] == ["running", "success"]
+    assert memory.log_events[0].extra == {"password": password, "name": "bob"}
+    assert path.read_text().endswith(" x\n")
 
 
 def test_a_record_factory_of_the_users_is_honoured(

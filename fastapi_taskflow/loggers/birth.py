@@ -74,8 +74,24 @@ def make_laid_out(
         return plain
     path, lineno, function, _, _ = place
     fields = (laid_out["name"], levelno, path, lineno, message, (), exc_info, function, None)
-    record = _made_by(factory, fields)
-    record.__dict__.update(told_in(laid_out), **current_ids())
+    told = {**told_in(laid_out), **current_ids()}
+    try:
+        return _told(factory(*fields), told, extra)
+    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
+        let_pass(error)
+        report("the process's log record factory failed", error)
+        return _told(LibraryLogRecord(*fields), told, extra)
+
+
+def _told(record: object, told: dict[str, Any], extra: dict[str, Any] | None) -> logging.LogRecord:
+    """A record with what there is to tell.
+
+    Raises:
+        TypeError: It is no record.
+    """
+    if not isinstance(record, logging.LogRecord):
+        raise TypeError(f"it made no LogRecord, but {text_of(record, repr)}")
+    record.__dict__.update(told)
     if extra is not None:
         attach_extra(record, extra)
     return record
@@ -86,16 +102,6 @@ def _kind_of(laid_out: dict[str, Any]) -> type[LibraryLogRecord]:
     if "seq" not in laid_out:
         return LibraryLogRecord
     return StatusLogRecord if "retries_used" in laid_out else EntryLogRecord
-
-
-def _made_by(factory: Callable[..., logging.LogRecord], fields: Any) -> logging.LogRecord:
-    """What a factory of the user's makes; a record of our own where it fails."""
-    try:
-        return factory(*fields)
-    except BaseException as error:  # noqa: BLE001  # somebody's factory: no line is lost to it
-        let_pass(error)
-        report("the process's log record factory failed", error)
-        return LibraryLogRecord(*fields)
 
 
 def record_of(event: Event) -> logging.LogRecord:

@@ -261,5 +261,5 @@ class TaskEmitter:
         )
         message = STATUS_MESSAGES[status]
         record = make_laid_out(laid_out, levelno, message, NOWHERE, exc_info=exc_info)
-        record.exc_text = exc_text and exc_text.rstrip("\n")
+        record.__dict__["exc_text"] = exc_text and exc_text.rstrip("\n")
         self._send(logger, self._without_secrets(record), pipeline_level)

@@ -233,11 +233,13 @@ class Diagnostics(TreeLogger):
     def makeRecord(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         """A record made by the process's factory, or a plain one where that fails."""
         try:
-            return super().makeRecord(*args, **kwargs)
+            made: object = super().makeRecord(*args, **kwargs)
+            if isinstance(made, logging.LogRecord):
+                return made
         except BaseException as error:  # noqa: BLE001  # see let_pass
             let_pass(error)
-            name, level, path, line, message, arguments, exc_info, *_ = args
-            return logging.LogRecord(name, level, path, line, message, arguments, exc_info)
+        name, level, path, line, message, arguments, exc_info, *_ = args
+        return logging.LogRecord(name, level, path, line, message, arguments, exc_info)
 
     def on_error(self, error: BaseException, doing: str) -> None:
         """Count it; a report of it would go the same broken way."""

@@ -17,6 +17,7 @@ from fastapi_taskflow.records import (
     copy_record,
     is_lifecycle,
     is_log,
+    set_given,
 )
 from fastapi_taskflow.redact.redactor import Redactor
 from fastapi_taskflow.redact.traceback import redact_traceback
@@ -55,7 +56,7 @@ def redact_record(redactor: Redactor, record: logging.LogRecord) -> logging.LogR
     copied.__dict__.update(new_extras)
     copied.__dict__.update(changes)
     if new_given is not given:
-        copied._given = new_given  # noqa: SLF001  # see copy_record
+        set_given(copied, new_given)
     return copied
 
 
