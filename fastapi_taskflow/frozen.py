@@ -17,7 +17,8 @@ def maker_of(frozen: type[T]) -> Callable[..., T]:
     thing then.
 
     Args:
-        frozen: A dataclass, frozen and with slots, without a ``__post_init__``.
+        frozen: A dataclass, frozen and with slots (none for weak references), without a
+            ``__post_init__``, whose fields may all be given by position.
     """
     given: list[tuple[str, Any, Any]] = [
         (each.name, Any, field(default=each.default, default_factory=each.default_factory))

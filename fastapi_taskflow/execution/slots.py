@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 
 from fastapi_taskflow.fork import restart_after_fork
+
+
+class _Turn:
+    """Somebody who waits for a slot.
+
+    Attributes:
+        loop: Where.
+        future: What is awaited.
+        is_given: Whether the slot is theirs, be they told of it or not.
+    """
+
+    __slots__ = ("future", "is_given", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.is_given = False
+
+    def tell(self) -> None:
+        """Have them go on, on their loop."""
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 class Slots:
@@ -27,21 +48,20 @@ class Slots:
     def start_afresh(self) -> None:
         """Have all slots free: in a forked child nobody has one."""
         self._free = self._count or 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Turn] = deque()
+        # The garbage collector may throw away somebody who waits, which takes this lock: nothing
+        # that it would look at is made under it.
         self._guard = threading.Lock()
 
     async def acquire(self) -> None:
         """Take a slot, when there is one."""
-        if self._count is None:
+        if self._count is None or self._take():
             return
-        with self._guard:
-            if self._free:
-                self._free -= 1
-                return
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+        turn = _Turn()
+        if self._take(turn):
+            return
         try:
-            await turn
+            await turn.future
         except BaseException:  # cancelled, or thrown away with its loop
             self._leave(turn)
             raise
@@ -50,22 +70,43 @@ class Slots:
         """Give a slot back, or on to whoever waits the longest."""
         if self._count is None:
             return
-        with self._guard:
-            while self._waiting:
-                turn = self._waiting.popleft()
-                with contextlib.suppress(RuntimeError):  # its loop is closed: on to the next
-                    turn.get_loop().call_soon_threadsafe(_resolve, turn)
-                    return
-            self._free += 1
+        while (turn := self._next()) is not None:
+            try:
+                turn.loop.call_soon_threadsafe(turn.tell)
+            except RuntimeError:  # its loop is closed: on to the next, unless it has left by now
+                if self._takes_back(turn):
+                    continue
+            return
 
-    def _leave(self, turn: asyncio.Future[None]) -> None:
+    def _take(self, turn: _Turn | None = None) -> bool:
+        """Take a free slot; where there is none, have a turn wait."""
+        with self._guard:
+            if self._free:
+                self._free -= 1
+                return True
+            if turn is not None:
+                self._waiting.append(turn)
+            return False
+
+    def _next(self) -> _Turn | None:
+        """Give a slot to whoever waits the longest; where nobody does, it is free."""
+        with self._guard:
+            if not self._waiting:
+                self._free += 1
+                return None
+            turn = self._waiting.popleft()
+            turn.is_given = True
+            return turn
+
+    def _takes_back(self, turn: _Turn) -> bool:
+        """Take back the slot that a turn was given. Returns whether it had one."""
+        with self._guard:
+            was_given, turn.is_given = turn.is_given, False
+            return was_given
+
+    def _leave(self, turn: _Turn) -> None:
         with self._guard:
             if turn in self._waiting:
                 self._waiting.remove(turn)
-                return
-        self.release()  # the slot was given to this one, which goes: on to the next
-
-
-def _resolve(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+        if self._takes_back(turn):  # it goes with a slot: on to the next
+            self.release()

@@ -63,8 +63,8 @@ class WorkerThreads:
     def submit(self, function: Callable[[], Any]) -> asyncio.Future[Outcome]:
         """Run a call in a thread, with a copy of this context; a slot must be held for it.
 
-        The slot is given back when the call ends. Cancelling the future abandons the call:
-        it runs to its end, which nobody sees.
+        The slot is given back when the call ends. Cancelling the future abandons the call: one
+        that has begun runs to its end, which nobody sees, and one that has not is not made.
 
         Raises:
             RuntimeError: The system has no more threads.
@@ -115,7 +115,7 @@ class _Exchange:
     """What goes between one loop and the threads: calls, and the outcomes on their way back.
 
     To wake a thread up costs more than all else on either way, and two that run at once are in
-    each other's way. So the calls of one turn of the loop are handed out at its end, together;
+    each other's way. So the calls of one turn of the loop are handed out in the next, together;
     and of a burst of outcomes the first one wakes the loop, which takes all that are there.
     """
 
@@ -131,8 +131,8 @@ class _Exchange:
         """Have a call made; called on the loop."""
         self._desk.gathered.append(call)
         if not self._hands_out:
-            self._hands_out = True
             call.future.get_loop().call_soon(self._hand_out)
+            self._hands_out = True  # only now: at the end of the stack that fails
 
     def _hand_out(self) -> None:
         self._hands_out = False
@@ -205,7 +205,7 @@ class _Desk:
             call = self._next()
             if call is None:
                 return
-            outcome = call.run()
+            outcome = Outcome() if call.future.cancelled() else call.run()
             self._idle.append(None)
             self._slots.release()
             call.answer(outcome)

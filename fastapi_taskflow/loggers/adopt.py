@@ -175,7 +175,8 @@ class AdoptingHandler(QueuedHandler[_Item]):
                 item.context.run(self._deliver, item.address)
             except BaseException as error:  # noqa: BLE001  # nothing ends this thread
                 self.ledger.fail(error, "handling a record", accepted=item.address is not None)
-            queue.finish()
+            finally:
+                queue.finish()
 
     def _deliver(self, address: Address | None) -> None:
         active_task.set(None)

@@ -74,8 +74,10 @@ class BatchedHandler(QueuedHandler[logging.LogRecord]):
                     self._failed(error)
             finally:
                 batch.done(batch.in_hand)
-                news.mine.release()
-                batch.settle()
+                try:
+                    news.mine.release()
+                finally:
+                    queue.tell()
 
     def _failed(self, error: BaseException) -> None:
         self.ledger.fail(error, "handling a record", accepted=True)
@@ -90,7 +92,6 @@ class _Batch:
 
     def __init__(self, queue: DeliveryQueue[logging.LogRecord]) -> None:
         self._queue = queue
-        self._done = 0
         self.in_hand = 0
 
     def __iter__(self) -> Iterator[logging.LogRecord]:
@@ -102,13 +103,8 @@ class _Batch:
                 return
 
     def done(self, count: int) -> None:
-        """Say that so many have been dealt with, but for a report of what failed among them."""
+        """Say that so many have been dealt with; what failed is reported before anyone is told."""
         self.in_hand -= count
-        self._done += count
+        self._queue.done(count)
         if not news.mine.waiting:
-            self.settle()
-
-    def settle(self) -> None:
-        """Let go whoever waits for what has been dealt with: all of it has been reported."""
-        done, self._done = self._done, 0
-        self._queue.finish(done)
+            self._queue.tell()

@@ -133,6 +133,11 @@ class ObserverHandler(logging.Handler):
         """How many events wait, or are being handled."""
         return self._queue.unfinished
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there is something to drain."""
+        return self._queue.is_awaited
+
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter the record and queue its event. What would wait does so when the lock is free."""
         mine = news.mine

@@ -170,7 +170,7 @@ class Observers:
     async def drain(self, timeout: float) -> None:
         """Wait, for so many seconds at most, until those that queue have had all events."""
         # Nearly always there is nothing to wait for: that is seen without tasks and timers.
-        if any(each.queued for each in chain(*self._stages())):
+        if any(each.is_awaited for each in chain(*self._stages())):
             await _together([self._drain_all()], timeout)
 
     async def _drain_all(self) -> None:

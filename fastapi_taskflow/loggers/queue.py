@@ -25,21 +25,27 @@ class DeliveryQueue(deque[T]):
 
     Of what any deque has, only its length is to be asked: the rest would not be counted.
 
-    ``put`` is called by one thread at a time (a handler's lock sees to it), ``take`` and
-    ``finish`` by one consumer; the rest by anyone.
+    ``put`` is called by one thread at a time (a handler's lock sees to it), ``take``, ``done``,
+    ``tell`` and ``finish`` by one consumer; the rest by anyone.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._put = 0
-        self._finished = 0
+        self._done = 0
+        self._told = 0
         self._waiters: list[_Waiter] = []
         self._guard = threading.Lock()
 
     @property
     def unfinished(self) -> int:
         """How many items wait or are being dealt with."""
-        return self._put - self._finished
+        return self._put - self._done
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there is something that those who wait now would wait for."""
+        return self._told < self._put
 
     def put(self, item: T) -> int:
         """Add an item at the end. Returns how many wait now."""
@@ -60,11 +66,20 @@ class DeliveryQueue(deque[T]):
                 return
             yield item
 
-    def finish(self, count: int = 1) -> None:
-        """Say that items which were taken have been dealt with."""
-        self._finished += count
+    def done(self, count: int) -> None:
+        """Count items that were taken as dealt with; whoever waits is told later."""
+        self._done += count
+
+    def tell(self) -> None:
+        """Let go those who have waited for what is dealt with by now."""
+        self._told = self._done
         if self._waiters:
             self._release()
+
+    def finish(self, count: int = 1) -> None:
+        """Say that items which were taken have been dealt with."""
+        self.done(count)
+        self.tell()
 
     def put_back(self, item: T) -> None:
         """Put an item that was taken, but not dealt with, in front again."""
@@ -75,8 +90,8 @@ class DeliveryQueue(deque[T]):
         return self._put
 
     def reached(self, goal: int) -> bool:
-        """Whether so many items have been dealt with."""
-        return self._finished >= goal
+        """Whether so many items have been dealt with, and those who wait may know it."""
+        return self._told >= goal
 
     async def wait(self, goal: int) -> None:
         """Wait until so many items have been dealt with, or ``wake`` is called."""

@@ -74,6 +74,11 @@ class QueuedHandler(logging.Handler, Generic[T]):
         """How many records wait, or are being handled."""
         return self._queue.unfinished
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there is something to drain."""
+        return self._queue.is_awaited
+
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue a record that has been to nobody else."""
         mine = news.mine
@@ -198,16 +203,21 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
     def work(self) -> bool:
         """Deal with all that waits, in the thread. Returns whether to wait for more."""
-        while True:
-            self._gather()
-            self.deliver(self._queue)
+        try:
+            while True:
+                self._gather()
+                self.deliver(self._queue)
+                with self.lock:
+                    if len(self._queue):
+                        continue
+                    self._asleep = not self._ending
+                    if self._ending:
+                        self._thread = None
+                    return self._asleep
+        except BaseException:  # of a user's handler that was told of an error, and was interrupted
             with self.lock:
-                if len(self._queue):
-                    continue
-                self._asleep = not self._ending
-                if self._ending:
-                    self._thread = None
-                return self._asleep
+                self._start()
+            raise
 
     def _gather(self) -> None:
         """Wait as long as records come in numbers: for whoever logs them, this thread is a burden.

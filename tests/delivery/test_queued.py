@@ -178,23 +178,59 @@ def test_an_output_that_nobody_reads_any_more_is_an_error_a_line(
     assert len(reports) == 1
 
 
-def test_an_error_is_reported_before_anyone_is_told_that_the_line_was_dealt_with(
+class Listener(logging.Handler):
+    """Has what is reported of observers."""
+
+    def __init__(self, hears: Callable[[], None]) -> None:
+        super().__init__()
+        self.hears = hears
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hears()
+
+
+@contextlib.contextmanager
+def full_output() -> Iterator[None]:
+    """A standard output that takes nothing."""
+    with open("/dev/full", "w", encoding="utf-8") as output, contextlib.redirect_stdout(output):
+        yield
+
+
+def test_an_error_is_reported_before_anyone_is_told_that_the_line_was_dealt_with() -> None:
+    manager = TaskManager(loggers=[StdoutLogger(queued=True)])
+    returned, heard = threading.Event(), []
+
+    def hears() -> None:
+        stats = manager.observer_stats()["StdoutLogger"]
+        heard.append((returned.wait(0.2), stats.errors, stats.delivered, stats.queued))
+
+    logging.getLogger("fastapi_taskflow.observers").addHandler(Listener(hears))
+    with full_output():
+        manager.run(task_log, "line")
+    returned.set()
+
+    assert heard == [(False, 1, 0, 0)]
+
+
+def test_a_report_that_ends_the_thread_leaves_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waiting: list[int] = []
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+    manager = TaskManager(loggers=[StdoutLogger(queued=True)], drain_timeout=2 * PATIENCE)
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            waiting.append(manager.observer_stats()["StdoutLogger"].queued)
+    def hears() -> None:
+        raise KeyboardInterrupt
 
-    with open("/dev/full", "w", encoding="utf-8") as output:
-        monkeypatch.setattr(sys, "stdout", output)
-        manager = TaskManager(loggers=[StdoutLogger(queued=True)])
-        logging.getLogger("fastapi_taskflow.observers").addHandler(Listener())
-        manager.run(task_log, "line")
+    logging.getLogger("fastapi_taskflow.observers").addHandler(Listener(hears))
+    start = time.monotonic()
+    with full_output():
+        for _ in range(2):
+            manager.run(task_log, "line")
 
-    assert waiting == [1]
-    assert manager.observer_stats()["StdoutLogger"].queued == 0
+    assert time.monotonic() - start < PATIENCE
+    assert manager.observer_stats()["StdoutLogger"].errors == 2
+    assert ended.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("make", [FileLogger, StdoutLogger], ids=lambda make: make.__name__)

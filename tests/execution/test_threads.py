@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,8 +21,9 @@ LONG = 30.0
 
 
 async def outcome_of(pool: WorkerThreads, call: Callable[[], Any]) -> Outcome:
-    await pool.slots.acquire()
-    return await asyncio.wait_for(pool.submit(call), LONG)
+    async with asyncio.timeout(LONG):
+        await pool.slots.acquire()
+        return await pool.submit(call)
 
 
 async def outcomes_at_once(pool: WorkerThreads, count: int) -> list[Outcome]:
@@ -173,6 +175,54 @@ def test_a_loop_that_ends_before_its_call_is_forgotten_with_the_outcome() -> Non
         gc.collect()
         time.sleep(0.01)
     assert [each() for each in kept] == [None, None]
+
+
+def test_the_calls_of_one_turn_are_handed_out_together_in_the_next() -> None:
+    pool, begun, seen = WorkerThreads(4), threading.Event(), []
+
+    async def in_one_turn() -> None:
+        await outcome_of(pool, lambda: None)  # a thread is there, and idle
+        calls = []
+        for _ in range(2):
+            await pool.slots.acquire()
+            calls.append(pool.submit(begun.set))
+            seen.append(begun.wait(0.05))
+        await asyncio.gather(*calls)
+
+    asyncio.run(in_one_turn())
+
+    assert seen == [False, False]
+    assert begun.is_set()
+
+
+def test_a_call_that_is_abandoned_in_its_turn_is_not_made_and_its_slot_given_back() -> None:
+    pool, made = WorkerThreads(1), threading.Event()
+
+    async def abandon() -> Outcome:
+        await pool.slots.acquire()
+        pool.submit(made.set).cancel()
+        return await outcome_of(pool, lambda: "next")
+
+    assert asyncio.run(abandon()).result == "next"
+    assert not made.is_set()
+
+
+def test_a_loop_that_could_not_be_told_of_one_call_is_told_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 3600.0)
+    pool = WorkerThreads(2)
+
+    async def at_the_stacks_end() -> Outcome:
+        loop = asyncio.get_running_loop()
+        await pool.slots.acquire()
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "call_soon", Mock(side_effect=RecursionError))
+            with pytest.raises(RecursionError):
+                pool.submit(lambda: None)
+        return await outcome_of(pool, lambda: "next")
+
+    assert asyncio.run(at_the_stacks_end()).result == "next"
 
 
 @pytest.mark.parametrize("what_follows", ["nothing", "another loop's call"])

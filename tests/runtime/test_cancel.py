@@ -164,10 +164,11 @@ def test_an_async_body_is_cancelled_and_has_its_finally(
 def test_a_body_in_a_thread_is_told_and_its_late_end_changes_nothing(
     manager: TaskManager, statuses: Callable[[], list[str]], late: str
 ) -> None:
-    told, ended = threading.Event(), threading.Event()
+    begun, told, ended = threading.Event(), threading.Event(), threading.Event()
 
     @manager.task(retries=3)
     def body() -> str:
+        begun.set()
         context = get_task_context()
         assert context is not None
         while not context.cancelled:
@@ -183,6 +184,7 @@ def test_a_body_in_a_thread_is_told_and_its_late_end_changes_nothing(
     async def main() -> Any:
         async with manager:
             task_id = await _begun(manager, body)
+            await asyncio.to_thread(begun.wait, PATIENCE)
             await manager.cancel(task_id)
             await asyncio.to_thread(ended.wait, PATIENCE)
         return manager.get_task(task_id)

@@ -88,6 +88,24 @@ def test_a_waiter_whose_loop_was_closed_is_passed_over() -> None:
     waiting.close()
 
 
+def test_a_waiter_that_is_thrown_away_after_its_loop_brings_no_slot_with_it() -> None:
+    slots = Slots(1)
+    asyncio.run(slots.acquire())
+    closed = asyncio.new_event_loop()
+    waiting = slots.acquire()
+    closed.run_until_complete(_started(waiting))
+    closed.close()
+
+    slots.release()  # passed over
+    waiting.close()
+
+    async def second() -> bool:
+        await slots.acquire()
+        return await _turn(asyncio.create_task(slots.acquire()))
+
+    assert not asyncio.run(second())
+
+
 async def _acquired(slots: Slots) -> None:
     """Fail, where the slot was lost, instead of waiting for ever."""
     async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""A task's record is made, and changed, as any frozen dataclass is, only sooner."""
+"""A task's record, or event, is made, and changed, as any frozen dataclass is, only faster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fastapi_taskflow import TaskRecord, TaskStatus
+from fastapi_taskflow import LogEvent, TaskRecord, TaskStatus
+from fastapi_taskflow.events import make_log_event
 from fastapi_taskflow.store.record import changed, new_record
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -34,6 +35,17 @@ def test_two_new_records_share_no_container() -> None:
 
     for name in ("kwargs", "tags", "logs"):
         assert getattr(one, name) is not getattr(other, name)
+
+
+@pytest.mark.parametrize("count", range(6, len(dataclasses.fields(LogEvent)) + 1))
+def test_a_new_event_is_what_its_class_makes(count: int) -> None:
+    values = ["id", "send", "hello", "info", NOON, 0, {"kind": "x"}, {"user": "ada"}, 3][:count]
+
+    made = make_log_event(*values)
+
+    assert type(made) is LogEvent
+    assert made == LogEvent(*values)  # type: ignore[arg-type]  # they are of several types
+    assert pickle.loads(pickle.dumps(made)) == made  # made just now
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(TaskRecord), ids=lambda field: field.name)

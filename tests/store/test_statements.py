@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import Dialect
 from sqlalchemy.engine import make_url
 
+from fastapi_taskflow.store.rows import ADDED, CHANGED, LOGGED, TAGGED
 from fastapi_taskflow.store.schema import audit, entries, keys, owners, tags, tasks
 from fastapi_taskflow.store.statements import Statement
+from fastapi_taskflow.store.types import ShortText
 
 URLS = ["sqlite://", "postgresql+psycopg://", "mysql+pymysql://"]
 EAST = timezone(timedelta(hours=5, minutes=45))
@@ -45,3 +47,14 @@ def test_a_value_is_bound_as_sqlalchemy_binds_it(column: Any, dialect: Dialect) 
         found = bound[column.name] if isinstance(bound, dict) else bound[0]
         expected = value if theirs is None else theirs(value)
         assert (found, type(found)) == (expected, type(expected))
+
+
+def test_short_texts_in_rows_are_ids_and_names_of_ours() -> None:
+    """Others must be made such as every dialect takes them."""
+    columns = [tasks.c[name] for name in ADDED]
+    columns += [tags.c[name] for name in TAGGED] + [entries.c[name] for name in LOGGED]
+
+    short = {column.name for column in columns if type(column.type) is ShortText}
+
+    assert set(CHANGED) <= set(ADDED)
+    assert short == {"task_id", "status", "owner"}
