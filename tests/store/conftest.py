@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from fastapi_taskflow.store.connections import Connections
-from fastapi_taskflow.store.schema import metadata, versions
+from fastapi_taskflow.store.schema import metadata, owners, versions
 from fastapi_taskflow.store.sql import Database
 
 _WHERE = os.pathsep.join(
@@ -110,7 +110,14 @@ class Server(ABC):
         return self.url(name)
 
     def emptied_database(self) -> str:
-        """A database with empty tables, always the same one: making tables takes its time."""
+        """A database with empty tables, the same one as long as nobody lives in it.
+
+        Making tables takes its time; but a manager that a test has left would take the next
+        one's tasks for those of the dead.
+        """
+        if self._shared is not None and _has_owners(self._shared):
+            self._shared.close()
+            self._shared = None
         if self._shared is None:
             self._shared = Database(Connections(self.new_database()))
             self._shared.open()
@@ -138,6 +145,11 @@ class Server(ABC):
                 stderr=log,
                 **self._as_user,
             )
+
+
+def _has_owners(database: Database) -> bool:
+    with database.reading() as connection:
+        return connection.execute(owners.select().limit(1)).first() is not None
 
 
 class Postgres(Server):
