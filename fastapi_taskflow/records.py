@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from fastapi_taskflow.events import Event, LifecycleEvent, LogEvent, TaskStatus, make_log_event
@@ -46,13 +47,13 @@ LIFECYCLE_LEVELS = {
 """The natural level of a change to each status."""
 
 
-Noted = tuple[int, float, int, str, int, dict[str, Any] | None]
+Noted = tuple[Any, ...]
 """A log entry as it is noted when it is logged, for the least that a line can cost.
 
 Its seq, when it was logged in seconds since the epoch, the level's number, the message, the
-attempt, and the fields, or None where there are none: a tuple without a dict is soon passed over
-by the garbage collector, whose full collections stop every thread. What it takes to be a
-``LogEntry`` is done if somebody reads it.
+attempt, and then the names and values of its fields. What it takes to be a ``LogEntry`` is done if
+somebody reads it. Unless a value is one, there is no container in it: so the garbage collector,
+whose full collections stop every thread, passes it over after one look.
 """
 
 
@@ -214,13 +215,14 @@ def _log_event(record: logging.LogRecord, attributes: Mapping[str, Any]) -> LogE
 def noted_entry(record: logging.LogRecord) -> Noted:
     """A log entry as it is noted, of a new record: nobody has changed one of ours yet."""
     if type(record) is EntryLogRecord:
+        given = record._given  # noqa: SLF001  # its slot
         return (
             record.seq,
             record.created,
             record.levelno,
             record.msg,
             record.attempt,
-            record._given or None,  # noqa: SLF001  # its slot
+            *(_flat(given) if given else ()),
         )
     attributes = record.__dict__
     return (
@@ -229,21 +231,31 @@ def noted_entry(record: logging.LogRecord) -> Noted:
         attributes["levelno"],
         record.getMessage(),
         attributes["attempt"],
-        given_extra(record) or None,
+        *_flat(given_extra(record)),
     )
 
 
-Kept = tuple[Any, ...]
-"""What the event of a log entry will be made of.
+def _flat(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Names and values in turns."""
+    return tuple(chain.from_iterable(fields.items()))
 
-Nothing in it but what users log needs the garbage collector, which soon stops looking at it. Of
-50,000 events that are kept, each full collection would look at all, and hold every thread up.
+
+def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
+    """The fields whose names and values are given in turns."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+Kept = tuple[Any, ...]
+"""What the event of a log entry will be made of; no container either, as in what is noted.
+
+Of 50,000 events that are kept, each full collection would look at all, and hold every thread up.
 """
 
 
 def kept_entry(record: logging.LogRecord) -> Kept:
     """What ``kept_event`` makes the event of, later, of the record of a log entry."""
     attributes = record.__dict__
+    tags = attributes["tags"]
     return (
         attributes["task_id"],
         attributes["func_name"],
@@ -251,15 +263,16 @@ def kept_entry(record: logging.LogRecord) -> Kept:
         record.levelno,
         record.created,
         attributes["attempt"],
-        tuple(attributes["tags"].items()),
-        tuple(given_extra(record).items()),
         attributes["seq"],
+        2 * len(tags),
+        *_flat(tags),
+        *_flat(given_extra(record)),
     )
 
 
 def kept_event(kept: Kept) -> LogEvent:
     """The event, a new one each time."""
-    task_id, func_name, message, levelno, created, attempt, tags, extra, seq = kept
+    task_id, func_name, message, levelno, created, attempt, seq, tagged, *flat = kept
     return make_log_event(
         task_id,
         func_name,
@@ -267,8 +280,8 @@ def kept_event(kept: Kept) -> LogEvent:
         level_name(levelno),
         datetime.fromtimestamp(created, tz=UTC),
         attempt,
-        dict(tags),
-        dict(extra),
+        fields_of(flat[:tagged]),
+        fields_of(flat[tagged:]),
         seq,
     )
 

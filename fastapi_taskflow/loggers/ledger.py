@@ -112,6 +112,7 @@ class Ledger:
 
     __slots__ = (
         "__weakref__",
+        "_dropping",
         "_next_report",
         "_unreported",
         "accepted",
@@ -137,6 +138,7 @@ class Ledger:
         self.accepted = 0
         self.lost = 0
         self.filtered = 0
+        self._dropping = threading.RLock()  # the garbage collector may drop events, too
         self.dropped: Counter[str] = Counter()
         self.dropped_by_level: Counter[str] = Counter()
         self.errors = 0
@@ -162,12 +164,24 @@ class Ledger:
     def drop(self, reason: str, levels: Iterable[str]) -> None:
         """Count accepted events, by their levels, that never reached the observer."""
         lost = Counter(levels)
-        if not lost:
+        count = lost.total()
+        if not count:
             return
-        self.dropped[reason] += lost.total()
-        self.dropped_by_level.update(lost)
-        self.lost += lost.total()
-        self._report(f"lost events: {reason}", None)
+        with self._dropping:  # unlike a number's, a Counter's += may be interrupted
+            self.dropped[reason] += count
+            self.dropped_by_level.update(lost)
+        self.lost += count
+        self._report(f"lost events: {reason}", None, count)
+
+    def settle(self) -> None:
+        """Report what hasn't been reported, at the end: nobody asks for the figures after it."""
+        if not self._unreported:
+            return
+        sums = [f"{count} events lost: {reason}" for reason, count in self.dropped.items()]
+        if self.errors:
+            sums.insert(0, f"{self.errors} errors, the last one {self.last_error}")
+        self._next_report = 0.0
+        self._report(f"is closed; in all {'; '.join(sums)}", None, 0)
 
     def turn_away(self) -> None:
         """Count an accepted event that the observer's filters turned away after all."""
@@ -187,14 +201,14 @@ class Ledger:
             last_error=self.last_error,
         )
 
-    def _report(self, what: str, error: BaseException | None) -> None:
-        self._unreported += 1
+    def _report(self, what: str, error: BaseException | None, count: int = 1) -> None:
+        self._unreported += count
         now = time.monotonic()
         if now < self._next_report or news.mine.busy:
             return
-        count, self._unreported = self._unreported, 0
+        unreported, self._unreported = self._unreported, 0
         self._next_report = now + REPORT_INTERVAL
-        news.mine.tell(lambda: self._say(what, count, error))
+        news.mine.tell(lambda: self._say(what, unreported, error))
 
     def _say(self, what: str, count: int, error: BaseException | None) -> None:
         news.mine.busy = True  # a handler of the user's that fails on the report ends it here

@@ -189,7 +189,17 @@ class Observers:
         )
 
     async def close(self, timeout: float) -> None:
-        """Drain for so many seconds at most, then run the observers' ``close()``, all at once."""
+        """Drain for so many seconds at most, then run the observers' ``close()``, all at once.
+
+        What is lost is reported by then.
+        """
+        try:
+            await self._close(timeout)
+        finally:
+            for ledger in self._ledgers():
+                ledger.settle()
+
+    async def _close(self, timeout: float) -> None:
         await self.drain(timeout)
         await _together([self._stop(handler) for handler in self._served()], STOP_TIMEOUT)
         for found in self._found:
@@ -214,6 +224,9 @@ class Observers:
             found.ledger.name: found.ledger.stats(found.queued) for found in self._found
         }
 
+    def _ledgers(self) -> list[Ledger]:
+        return [*(sink.ledger for sink in self.sinks), *(found.ledger for found in self._found)]
+
     def _served(self) -> list[_Queueing]:
         """The handlers that queue what they get."""
         return [*self._deferred, *(found for found in self._found if found.is_claimed_by(self))]
@@ -233,8 +246,7 @@ class Observers:
         return choice.entrance if isinstance(choice, HandlerObserver) else choice.handler
 
     def _free_name(self, name: str) -> str:
-        known = [*(sink.ledger for sink in self.sinks), *(found.ledger for found in self._found)]
-        taken = {ledger.name for ledger in known} | {"pipeline"}
+        taken = {ledger.name for ledger in self._ledgers()} | {"pipeline"}
         count = 1
         free = name
         while free in taken:

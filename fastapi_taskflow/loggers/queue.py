@@ -43,6 +43,11 @@ class DeliveryQueue(deque[T]):
         return self._put - self._done
 
     @property
+    def dealt_with(self) -> int:
+        """How many items have been dealt with, ever."""
+        return self._done
+
+    @property
     def is_awaited(self) -> bool:
         """Whether there is something that those who wait now would wait for."""
         return self._told < self._put

@@ -30,7 +30,16 @@ BURST = 5
 """Records that must wait, or have come between two looks, if more are to be waited for."""
 
 CHECK = 256
-"""After how many records it is made sure that the thread lives, and, if many wait, can work."""
+"""After how many records it is made sure that the thread lives."""
+
+CROWD = 64
+"""After how many more, once the queue is half full, whoever logs lets the thread catch up."""
+
+RECORD_SECONDS = 10e-6
+"""How long a thread that has the interpreter to itself takes for a record, about."""
+
+CATCH_UP = 0.05
+"""Seconds for which whoever logs lets the thread catch up, at most."""
 
 T = TypeVar("T")
 
@@ -68,6 +77,9 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._asleep = False
         self._ending = False
         self._gathering = self._hurried = False
+        self._rest_until = 0.0  # till then, whoever logs lets the thread catch up
+        self._earned = CATCH_UP
+        self._paid_for = 0
 
     @property
     def queued(self) -> int:
@@ -165,8 +177,27 @@ class QueuedHandler(logging.Handler, Generic[T]):
             self._wake()
         if waiting * 2 > self.queue_size:
             self._hurry()
-            if not waiting % CHECK:
-                news.mine.tell(give_way)  # the thread has its turn, ere it is too late for a line
+            if not waiting % CROWD:
+                news.mine.tell(self._let_catch_up)
+
+    def _let_catch_up(self) -> None:
+        """Let the thread have the interpreter for as long as it needs to halve the queue.
+
+        Beside many that log it has it too seldom, and a burst would be too much for a quick disk.
+        But each second of that must be earned, by records dealt with in half of one: a slow disk
+        earns next to nothing, and holds up no task.
+        """
+        with self.lock:
+            now, dealt_with = time.monotonic(), self._queue.dealt_with
+            earned = self._earned + 2 * RECORD_SECONDS * (dealt_with - self._paid_for)
+            self._paid_for = dealt_with
+            needed = (len(self._queue) - self.queue_size // 2) * RECORD_SECONDS
+            begin, end = max(now, self._rest_until), now + min(needed, CATCH_UP)
+            more = max(0.0, min(end - begin, earned))
+            self._earned = min(earned - more, CATCH_UP)
+            self._rest_until = begin + more
+            pause = self._rest_until - now
+        give_way(pause)
 
     def _wake(self) -> bool:
         """See to it that the queue is looked at. The lock is held: the thread can't be leaving.

@@ -45,9 +45,13 @@ class Turns:
         return True
 
 
-def give_way() -> None:
-    """Let a thread run that waits for the interpreter. No lock may be held: it may want that."""
-    time.sleep(GLIMPSE)
+def give_way(seconds: float = 0.0) -> None:
+    """Let a thread run that waits for the interpreter. No lock may be held: it may want that.
+
+    Args:
+        seconds: For how long, if that is more than the moment that it takes to wake it.
+    """
+    time.sleep(max(seconds, GLIMPSE))
 
 
 class RealClock:

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi_taskflow.events import TaskProgress, TaskStatus
 from fastapi_taskflow.frozen import maker_of
 from fastapi_taskflow.levels import level_name
-from fastapi_taskflow.records import Noted
+from fastapi_taskflow.records import Noted, fields_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class LogEntry:
 
 def read_noted(noted: Noted) -> LogEntry:
     """The entry for those who read it."""
-    seq, created, levelno, message, attempt, extra = noted
+    seq, created, levelno, message, attempt, *flat = noted
     timestamp = datetime.fromtimestamp(created, tz=UTC)
-    return LogEntry(seq, timestamp, level_name(levelno), message, attempt, extra or {})
+    return LogEntry(seq, timestamp, level_name(levelno), message, attempt, fields_of(flat))
 
 
 def lines_of(entries: Iterable[LogEntry | Noted]) -> list[str]:

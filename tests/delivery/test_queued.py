@@ -8,11 +8,14 @@ import gc
 import io
 import logging
 import os
+import re
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +32,8 @@ from fastapi_taskflow import (
     task_log,
 )
 from fastapi_taskflow.loggers import queued
-from fastapi_taskflow.loggers.queued import QUEUE_SIZE
+from fastapi_taskflow.loggers.ledger import Ledger
+from fastapi_taskflow.loggers.queued import CATCH_UP, QUEUE_SIZE
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on what should happen at once."""
@@ -231,6 +235,66 @@ def test_a_report_that_ends_the_thread_leaves_nobody_waiting(
     assert time.monotonic() - start < PATIENCE
     assert manager.observer_stats()["StdoutLogger"].errors == 2
     assert ended.wait(PATIENCE)
+
+
+def test_a_script_that_ends_says_how_much_was_lost_by_then() -> None:
+    program = """
+import logging
+from fastapi_taskflow import StdoutLogger, TaskManager, task_log
+
+logging.basicConfig()
+manager = TaskManager(loggers=[StdoutLogger(queued=True)])
+manager.run(lambda: [task_log("x") for _ in range(3000)])
+"""
+    with open("/dev/full", "w", encoding="utf-8") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+
+    told = [int(number) for number in re.findall(r"\((\d+) since the last report", done.stderr)]
+    assert sum(told) == 3000
+    assert "is closed; in all 3000 errors, the last one OSError" in done.stderr
+
+
+@pytest.mark.parametrize("given", [1, 40], ids=["one event", "many"])
+def test_a_report_counts_events(given: int, reports: list[logging.LogRecord]) -> None:
+    ledger = Ledger("Some")
+
+    ledger.drop("shutdown", ["info"] * given)
+    ledger.settle()
+
+    (report,) = reports
+    assert f"lost events: shutdown ({given} since the last report" in report.getMessage()
+
+
+def test_a_thread_that_is_stuck_is_waited_for_but_a_moment(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever logs lets a thread catch up that has half of a full queue before it."""
+    begun = now = 1000.0
+
+    def give_way(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def body() -> None:
+        task_log("first")
+        assert gate.entered.wait(PATIENCE)
+        monkeypatch.setattr(queued, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(queued, "give_way", give_way)
+        for number in range(QUEUE_SIZE):
+            task_log(f"line {number}")
+        gate.go_on.set()
+
+    observer = FileLogger(tmp_path / "tasks.log", formatter=gate, queued=True)
+    TaskManager(loggers=[observer]).run(body)
+
+    assert begun < now <= begun + CATCH_UP
 
 
 @pytest.mark.parametrize("make", [FileLogger, StdoutLogger], ids=lambda make: make.__name__)
