@@ -216,14 +216,8 @@ def noted_entry(record: logging.LogRecord) -> Noted:
     """A log entry as it is noted, of a new record: nobody has changed one of ours yet."""
     if type(record) is EntryLogRecord:
         given = record._given  # noqa: SLF001  # its slot
-        return (
-            record.seq,
-            record.created,
-            record.levelno,
-            record.msg,
-            record.attempt,
-            *(_flat(given) if given else ()),
-        )
+        noted = record.seq, record.created, record.levelno, record.msg, record.attempt
+        return noted + _flat(given) if given else noted
     attributes = record.__dict__
     return (
         attributes["seq"],
@@ -255,8 +249,8 @@ Of 50,000 events that are kept, each full collection would look at all, and hold
 def kept_entry(record: logging.LogRecord) -> Kept:
     """What ``kept_event`` makes the event of, later, of the record of a log entry."""
     attributes = record.__dict__
-    tags = attributes["tags"]
-    return (
+    tags, extra = attributes["tags"], given_extra(record)
+    kept = (
         attributes["task_id"],
         attributes["func_name"],
         record.getMessage(),
@@ -265,9 +259,8 @@ def kept_entry(record: logging.LogRecord) -> Kept:
         attributes["attempt"],
         attributes["seq"],
         2 * len(tags),
-        *_flat(tags),
-        *_flat(given_extra(record)),
     )
+    return kept + _flat(tags) + _flat(extra) if tags or extra else kept
 
 
 def kept_event(kept: Kept) -> LogEvent:
@@ -280,8 +273,8 @@ def kept_event(kept: Kept) -> LogEvent:
         level_name(levelno),
         datetime.fromtimestamp(created, tz=UTC),
         attempt,
-        fields_of(flat[:tagged]),
-        fields_of(flat[tagged:]),
+        fields_of(flat[:tagged]) if tagged else {},
+        fields_of(flat[tagged:]) if len(flat) > tagged else {},
         seq,
     )
 
