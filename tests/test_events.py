@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import gc
 import logging
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -26,6 +28,7 @@ from fastapi_taskflow import (
 )
 from fastapi_taskflow.handlers import TaskMemoryHandler
 from fastapi_taskflow.loggers import base
+from fastapi_taskflow.records import kept_entry, noted_entry
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOG = LogEvent("id", "send", "hello", "info", NOON, 0)
@@ -262,3 +265,18 @@ def test_a_change_made_by_hand_reaches_an_observer_as_it_is(status: TaskStatus) 
     asyncio.run(memory.on_lifecycle(event))
 
     assert memory.lifecycle_events == [event]
+
+
+@pytest.mark.parametrize("keep", [noted_entry, kept_entry])
+def test_what_is_kept_of_an_entry_is_looked_at_once_by_the_garbage_collector(
+    keep: Callable[[logging.LogRecord], Any], records: list[logging.LogRecord]
+) -> None:
+    """Of many that are looked at each time, all threads would stand still."""
+    manager = TaskManager()
+    manager.run(lambda: task_log("x", user="ada", tries=3), tags={"kind": "mail"})
+    kept = keep(records[1])
+
+    gc.collect()
+
+    assert {"ada", "user", 3, "tries"} <= set(kept)
+    assert not gc.is_tracked(kept)
