@@ -458,6 +458,7 @@ class TaskEngine:
             if self._leaving:
                 await asyncio.wait(self._leaving, timeout=drain)
             await self._observers.close(drain)
+            self._branch.settle()
             await self._close_store()
             # Cut short before, it is still to be closed at exit.
             self._opened = self._inherits = False

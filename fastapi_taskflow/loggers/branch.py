@@ -135,6 +135,12 @@ class Branch:
         """A text without secrets."""
         return text if self.redactor is None else self.redactor.text(text)
 
+    def settle(self) -> None:
+        """Report, at the end, what has not been reported of the pipeline and the tasks' logs."""
+        self.pipeline.settle()
+        if self.entries is not None:
+            self.entries.ledger.settle()
+
     def redact_tags(self, tags: dict[str, str]) -> dict[str, str]:
         """The tags without secrets, as they are stored."""
         return tags if self.redactor is None else self.redactor.mapping(tags)
