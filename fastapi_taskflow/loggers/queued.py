@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 import weakref
 from abc import abstractmethod
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from fastapi_taskflow.fork import restart_after_fork
@@ -76,7 +76,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._thread: threading.Thread | None = None
         self._asleep = False
         self._ending = False
-        self._gathering = self._hurried = False
+        self._hurried = False
         self._rest_until = 0.0  # till then, whoever logs lets the thread catch up
         self._earned = CATCH_UP
         self._paid_for = 0
@@ -197,6 +197,8 @@ class QueuedHandler(logging.Handler, Generic[T]):
             self._earned = min(earned - more, CATCH_UP)
             self._rest_until = begin + more
             pause = self._rest_until - now
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001  # the documented one raises
+            pause = min(pause, CROWD * RECORD_SECONDS)  # an event loop is everybody's
         give_way(pause)
 
     def _wake(self) -> bool:
@@ -227,10 +229,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
     def _hurry(self) -> None:
         """Have the thread gather no more: somebody waits for it. The lock is held."""
-        if not self._hurried:
-            self._hurried = True
-            if self._gathering:
-                self._bell.put(self)
+        self._hurried = True
 
     def work(self) -> bool:
         """Deal with all that waits, in the thread. Returns whether to wait for more."""
@@ -255,21 +254,16 @@ class QueuedHandler(logging.Handler, Generic[T]):
 
         Both can't run at once, and each time that one takes the other's place costs more than
         a record does. A burst is over the sooner the less it is interrupted, and is written then.
+        It sleeps, and doesn't wait for a bell: up to Python 3.12 a ``SimpleQueue.get`` that is
+        given so short a time may, on a busy machine, wait without limit.
         """
-        with self.lock:
-            self._gathering = not self._hurried and len(self._queue) >= BURST
-        end = time.monotonic() + GATHERING
-        while self._gathering and time.monotonic() < end:
+        gathering, end = len(self._queue) >= BURST, time.monotonic() + GATHERING
+        while gathering and not self._hurried and time.monotonic() < end:
             before = self._queue.mark()
-            try:
-                self._bell.get(timeout=GLANCE)
-                break
-            except Empty:
-                self._gathering = self._queue.mark() - before >= BURST
+            time.sleep(GLANCE)
+            gathering = self._queue.mark() - before >= BURST
         with self.lock:
-            self._gathering = self._hurried = False
-            with suppress(Empty):  # it rang too late to be heard
-                self._bell.get_nowait()
+            self._hurried = False
 
 
 def _serve(bell: SimpleQueue[QueuedHandler[Any] | None]) -> None:

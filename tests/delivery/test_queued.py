@@ -85,7 +85,7 @@ def test_all_lines_are_in_the_file_after_a_run(tmp_path: Path, mode: str) -> Non
 def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread gathers until somebody waits for it."""
     monkeypatch.setattr(queued, "GATHERING", 3600.0)
-    monkeypatch.setattr(queued, "GLANCE", 3600.0)
+    monkeypatch.setattr(queued, "BURST", 0)
 
 
 @pytest.mark.usefixtures("endless_gathering")
@@ -285,7 +285,8 @@ def test_a_thread_that_is_stuck_is_waited_for_but_a_moment(
     def body() -> None:
         task_log("first")
         assert gate.entered.wait(PATIENCE)
-        monkeypatch.setattr(queued, "time", SimpleNamespace(monotonic=lambda: now))
+        clock = SimpleNamespace(monotonic=lambda: now, sleep=time.sleep)
+        monkeypatch.setattr(queued, "time", clock)
         monkeypatch.setattr(queued, "give_way", give_way)
         for number in range(QUEUE_SIZE):
             task_log(f"line {number}")
