@@ -76,7 +76,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._thread: threading.Thread | None = None
         self._asleep = False
         self._ending = False
-        self._hurried = False
+        self._hurried = False  # somebody waits for the thread: it is to gather no more
         self._rest_until = 0.0  # till then, whoever logs lets the thread catch up
         self._earned = CATCH_UP
         self._paid_for = 0
@@ -141,7 +141,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
             return
         with self.lock:
             served = self._wake()
-            self._hurry()
+            self._hurried = True
         if served:
             await self._queue.wait(goal)
 
@@ -162,7 +162,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         with self.lock:
             if self._thread is not None:
                 self._wake()
-                self._hurry()
+                self._hurried = True
                 self._ending = True
 
     def _put(self, item: T, record: logging.LogRecord) -> None:
@@ -176,7 +176,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
         if self._asleep or self._ending or self._thread is None or waiting % CHECK <= 1:
             self._wake()
         if waiting * 2 > self.queue_size:
-            self._hurry()
+            self._hurried = True
             if not waiting % CROWD:
                 news.mine.tell(self._let_catch_up)
 
@@ -227,10 +227,6 @@ class QueuedHandler(logging.Handler, Generic[T]):
         self._thread = thread
         self._bell.put(self)
 
-    def _hurry(self) -> None:
-        """Have the thread gather no more: somebody waits for it. The lock is held."""
-        self._hurried = True
-
     def work(self) -> bool:
         """Deal with all that waits, in the thread. Returns whether to wait for more."""
         try:
@@ -262,8 +258,7 @@ class QueuedHandler(logging.Handler, Generic[T]):
             before = self._queue.mark()
             time.sleep(GLANCE)
             gathering = self._queue.mark() - before >= BURST
-        with self.lock:
-            self._hurried = False
+        self._hurried = False
 
 
 def _serve(bell: SimpleQueue[QueuedHandler[Any] | None]) -> None:

@@ -74,13 +74,19 @@ def test_a_waiter_that_is_thrown_away_takes_no_slot_with_it() -> None:
     assert asyncio.run(main())
 
 
-def test_a_waiter_whose_loop_was_closed_is_passed_over() -> None:
-    slots = Slots(1)
+def _waiting_on_a_closed_loop(slots: Slots) -> Any:
+    """What waits for the only slot, which somebody has, on a loop that is closed."""
     asyncio.run(slots.acquire())
     closed = asyncio.new_event_loop()
     waiting = slots.acquire()
     closed.run_until_complete(_started(waiting))
     closed.close()
+    return waiting
+
+
+def test_a_waiter_whose_loop_was_closed_is_passed_over() -> None:
+    slots = Slots(1)
+    waiting = _waiting_on_a_closed_loop(slots)
 
     slots.release()
 
@@ -90,11 +96,7 @@ def test_a_waiter_whose_loop_was_closed_is_passed_over() -> None:
 
 def test_a_waiter_that_is_thrown_away_after_its_loop_brings_no_slot_with_it() -> None:
     slots = Slots(1)
-    asyncio.run(slots.acquire())
-    closed = asyncio.new_event_loop()
-    waiting = slots.acquire()
-    closed.run_until_complete(_started(waiting))
-    closed.close()
+    waiting = _waiting_on_a_closed_loop(slots)
 
     slots.release()  # passed over
     waiting.close()
